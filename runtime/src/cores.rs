@@ -1,0 +1,420 @@
+//! The cores of a runtime: which CPUs, which rings, which threads, and the order in which they end.
+//!
+//! A core is started when it is first used: the first by the builder, on the builder's thread, the others by `spawn_on`.
+//! Starting is synchronous, so that whoever needs the core learns why it can't be had.
+//!
+//! **Shutdown**: every core is told to stop; each ends its tasks on its own thread, cancels its I/O, waits for the kernel and
+//! ends its thread; the first core does the same here; then the blocking pool. One deadline holds for all of it. What is
+//! not done by then is given up without being freed: memory that the kernel may write to, threads that are stuck in a task.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::builder::Options;
+use crate::context::{self, Core};
+use crate::error::BuildError;
+use crate::executor::pool::Pool;
+use crate::executor::{Executor, Remote};
+use crate::metrics::{CoreCounters, CoreMetrics, Metrics};
+use crate::reactor::Reactor;
+use crate::ring::{Mode, Poller, Ring, io_uring_disabled};
+use crate::sys;
+use crate::task::{self, Home, JoinHandle};
+use crate::time::timers::Timers;
+use crate::worker::Worker;
+
+thread_local! {
+    /// The runtime whose core this thread is.
+    static CURRENT: RefCell<Option<Arc<Cluster>>> = const { RefCell::new(None) };
+}
+
+/// All cores of a runtime, as every one of their threads sees them.
+pub(crate) struct Cluster {
+    options: Options,
+    pollers: Vec<Arc<Poller>>,
+    pool: Arc<Pool>,
+    cores: Vec<Slot>,
+}
+
+/// One core, from outside.
+#[derive(Default)]
+struct Slot {
+    counters: Arc<CoreCounters>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+enum State {
+    #[default]
+    NotStarted,
+    Running(Running),
+    Ended,
+}
+
+struct Running {
+    remote: Arc<Remote>,
+    info: RingInfo,
+    /// Closed when the thread ends; the first core has no thread of its own.
+    ended: Option<mpsc::Receiver<()>>,
+}
+
+/// What kind of ring a core got.
+#[derive(Debug, Clone)]
+struct RingInfo {
+    mode: Mode,
+    why_not_polled: Option<String>,
+}
+
+impl Slot {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A state is replaced as a whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Cluster {
+    /// Validated options, and no core started yet.
+    pub(crate) fn new(options: Options) -> Arc<Self> {
+        let pollers = (0..options.pollers)
+            .map(|_| Arc::new(Poller::new(options.poller_idle_ms, options.poller_cpus.clone())))
+            .collect();
+        let pool = Pool::new(options.blocking_threads_max, options.usable_cpus.clone());
+        let cores = (0..options.cores.len()).map(|_| Slot::default()).collect();
+        Arc::new(Cluster { options, pollers, pool, cores })
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Builds the first core, for the calling thread.
+    pub(crate) fn start_first(self: &Arc<Self>) -> Result<Worker, BuildError> {
+        let (worker, running) = self.build_core(0)?;
+        *self.cores[0].lock() = State::Running(running);
+        Ok(worker)
+    }
+
+    /// Opens the ring of core `index`: polled if that is wanted and can be had, else entered, and says why.
+    fn open_ring(&self, index: usize) -> Result<(Ring, RingInfo), BuildError> {
+        let config = self.options.ring_config();
+        let mut why_not_polled = self.options.why_entered.clone();
+        if why_not_polled.is_none() {
+            // Neighbouring cores share a poller.
+            let poller = &self.pollers[index * self.pollers.len() / self.cores.len()];
+            match Ring::open(&config, Some(poller)) {
+                Ok(ring) => return Ok((ring, RingInfo { mode: Mode::Polled, why_not_polled: None })),
+                Err(error) => why_not_polled = Some(format!("the kernel refused a polled ring: {error}")),
+            }
+        }
+        let ring = Ring::open(&config, None).map_err(|error| {
+            BuildError::ring(format!("core {index} can't open an io_uring"), error, io_uring_disabled())
+        })?;
+        Ok((ring, RingInfo { mode: Mode::Entered, why_not_polled }))
+    }
+
+    fn build_core(self: &Arc<Self>, index: usize) -> Result<(Worker, Running), BuildError> {
+        let refused = |what: &str, error| BuildError::ring(format!("core {index} can't {what}"), error, None);
+        let remote = Arc::new(Remote::new().map_err(|error| refused("make an eventfd", error))?);
+        let (ring, info) = self.open_ring(index)?;
+        if let Some(why) = &info.why_not_polled {
+            log_not_polled(index, why);
+        }
+        let core = Rc::new(Core {
+            index,
+            executor: Executor::new(Arc::clone(&remote)),
+            reactor: Reactor::new(ring, remote.wakeup()),
+            timers: Rc::new(Timers::new()),
+            pool: Arc::clone(&self.pool),
+        });
+        let worker = Worker::new(core, self.options.spin_max(), Arc::clone(&self.cores[index].counters));
+        Ok((worker, Running { remote, info, ended: None }))
+    }
+
+    /// The way to reach core `index`, which is started if it has not been.
+    fn reach(self: &Arc<Self>, index: usize) -> io::Result<Arc<Remote>> {
+        let Some(slot) = self.cores.get(index) else {
+            let cores = self.cores.len();
+            let error = format!("there is no core {index}: this runtime has {cores}, counted from 0");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
+        };
+        let mut state = slot.lock();
+        match &*state {
+            State::Running(running) => Ok(Arc::clone(&running.remote)),
+            State::Ended => Err(io::Error::other(format!("core {index} has shut down"))),
+            State::NotStarted => {
+                let running = self.start_thread(index)?;
+                let remote = Arc::clone(&running.remote);
+                *state = State::Running(running);
+                Ok(remote)
+            }
+        }
+    }
+
+    fn start_thread(self: &Arc<Self>, index: usize) -> Result<Running, BuildError> {
+        let (ready, is_ready) = mpsc::sync_channel(1);
+        let (end, ended) = mpsc::channel::<()>();
+        let cluster = Arc::clone(self);
+        let body = move || {
+            let _end = end;
+            match cluster.pin(index).and_then(|()| cluster.build_core(index)) {
+                Err(error) => drop(ready.send(Err(error))),
+                Ok((worker, running)) => {
+                    if ready.send(Ok(running)).is_ok() {
+                        cluster.run_thread(index, worker);
+                    }
+                }
+            }
+        };
+        thread::Builder::new()
+            .name(format!("repoll-{index}"))
+            .spawn(body)
+            .map_err(|error| BuildError::thread(format!("the thread of core {index} can't be started"), error))?;
+        let gone = |_| BuildError::thread(format!("the thread of core {index} died"), io::ErrorKind::Other.into());
+        let mut running = is_ready.recv().map_err(gone)??;
+        running.ended = Some(ended);
+        Ok(running)
+    }
+
+    fn run_thread(self: &Arc<Self>, index: usize, mut worker: Worker) {
+        let abort = AbortOnPanic;
+        let _entered = self.enter();
+        if let Err(error) = worker.run() {
+            log_broken(index, &error);
+        }
+        *self.cores[index].lock() = State::Ended;
+        log_kept(index, worker.shut_down(self.options.shutdown_deadline()));
+        std::mem::forget(abort);
+    }
+
+    /// Pins the calling thread to the CPU of core `index`, if pinning is wanted.
+    pub(crate) fn pin(&self, index: usize) -> Result<(), BuildError> {
+        let Some(cpu) = self.options.cores[index] else { return Ok(()) };
+        sys::set_affinity(0, &[cpu])
+            .map_err(|error| BuildError::thread(format!("core {index} can't be pinned to CPU {cpu}"), error))
+    }
+
+    /// Makes this the calling thread's runtime until the guard is dropped.
+    pub(crate) fn enter(self: &Arc<Self>) -> ClusterEntered {
+        ClusterEntered(CURRENT.replace(Some(Arc::clone(self))))
+    }
+
+    /// Ends everything; `first` is the core of the calling thread.
+    pub(crate) fn shut_down(self: &Arc<Self>, first: &mut Worker) {
+        let _entered = self.enter();
+        let deadline = self.options.shutdown_deadline();
+        let others: Vec<Running> = self.cores[1..]
+            .iter()
+            .filter_map(|slot| match std::mem::replace(&mut *slot.lock(), State::Ended) {
+                State::Running(running) => Some(running),
+                State::NotStarted | State::Ended => None,
+            })
+            .collect();
+        others.iter().for_each(|running| running.remote.stop());
+        log_kept(0, first.shut_down(deadline));
+        *self.cores[0].lock() = State::Ended;
+        for ended in others.into_iter().filter_map(|running| running.ended) {
+            let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            if ended.recv_timeout(left) == Err(mpsc::RecvTimeoutError::Timeout) {
+                log_stuck("a core's thread");
+            }
+        }
+        if self.pool.shut_down(deadline) > 0 {
+            log_stuck("a blocking thread");
+        }
+    }
+
+    fn metrics(&self) -> Metrics {
+        let cores = self.cores.iter().enumerate().map(|(index, slot)| {
+            let mut metrics = CoreMetrics { cpu: self.options.cores[index], ..CoreMetrics::default() };
+            slot.counters.read_into(&mut metrics);
+            if let State::Running(Running { info, .. }) = &*slot.lock() {
+                metrics.mode = Some(info.mode);
+                metrics.why_not_polled = info.why_not_polled.clone();
+                if info.mode == Mode::Polled {
+                    metrics.poller_tid = self.pollers[index * self.pollers.len() / self.cores.len()].tid();
+                }
+            }
+            metrics
+        });
+        Metrics { cores: cores.collect() }
+    }
+}
+
+/// Restores the thread's former runtime.
+pub(crate) struct ClusterEntered(Option<Arc<Cluster>>);
+
+impl Drop for ClusterEntered {
+    fn drop(&mut self) {
+        CURRENT.set(self.0.take());
+    }
+}
+
+/// A panic outside of tasks is a bug of the runtime, after which futures of this thread could be dropped on another.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        std::process::abort();
+    }
+}
+
+fn log_not_polled(_index: usize, _why: &str) {
+    #[cfg(feature = "log")]
+    log::info!("core {_index} is entered, not polled: {_why}");
+}
+
+fn log_broken(_index: usize, _error: &io::Error) {
+    #[cfg(feature = "log")]
+    log::error!("core {_index} ends because its ring is broken: {_error}");
+}
+
+fn log_kept(_index: usize, _operations: usize) {
+    #[cfg(feature = "log")]
+    if _operations > 0 {
+        log::warn!("core {_index}: the kernel kept {_operations} operations past the shutdown deadline; their memory is leaked");
+    }
+}
+
+fn log_stuck(_what: &str) {
+    #[cfg(feature = "log")]
+    log::warn!("{_what} did not end before the shutdown deadline; it is left behind");
+}
+
+fn current() -> Arc<Cluster> {
+    match CURRENT.with_borrow(Clone::clone) {
+        Some(cluster) => cluster,
+        None => panic!("{}", context::no_runtime()),
+    }
+}
+
+/// Starts a task on this core. It need not be `Send`: it never leaves the core.
+///
+/// # Panics
+///
+/// Outside of a runtime.
+///
+/// # Examples
+///
+/// ```
+/// #[runtime::main]
+/// async fn main() {
+///     let answer = runtime::spawn(async { 6 * 7 });
+///     assert_eq!(answer.await.unwrap(), 42);
+/// }
+/// ```
+pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    let Some(executor) = context::with_core(|core| Rc::clone(&core.executor)) else {
+        panic!("{}", context::no_runtime())
+    };
+    let (runnable, handle) = task::new_local(future, Arc::clone(executor.remote()) as Arc<dyn Home>);
+    executor.push(runnable);
+    handle
+}
+
+/// Starts a task on core `core` (counted from 0), which is started if it has not been. The closure travels there and
+/// makes the future, which need not be `Send`. If the core can't be had, the handle says why.
+///
+/// # Panics
+///
+/// Outside of a runtime.
+///
+/// # Examples
+///
+/// ```
+/// use std::rc::Rc;
+///
+/// #[runtime::main]
+/// async fn main() {
+///     let last = runtime::cores() - 1;
+///     let handle = runtime::spawn_on(last, || async {
+///         let not_send = Rc::new(5);
+///         (runtime::core(), *not_send)
+///     });
+///     assert_eq!(handle.await.unwrap(), (last, 5));
+///     assert!(runtime::spawn_on(9999, || async {}).await.is_err());
+/// }
+/// ```
+pub fn spawn_on<M, F>(core: usize, make: M) -> JoinHandle<F::Output>
+where
+    M: FnOnce() -> F + Send + 'static,
+    F: Future + 'static,
+    F::Output: Send + 'static,
+{
+    match current().reach(core) {
+        Ok(remote) => {
+            let (runnable, handle) = task::new_remote(make, remote as Arc<dyn Home>);
+            runnable.schedule();
+            handle
+        }
+        Err(error) => JoinHandle::refused(error),
+    }
+}
+
+/// Starts a task on every core, among them those that have not been started; the handles in the order of the cores.
+///
+/// # Panics
+///
+/// Outside of a runtime.
+///
+/// # Examples
+///
+/// ```
+/// #[runtime::main]
+/// async fn main() {
+///     for (core, handle) in runtime::on_every_core(|core| async move { core }).into_iter().enumerate() {
+///         assert_eq!(handle.await.unwrap(), core);
+///     }
+/// }
+/// ```
+pub fn on_every_core<M, F>(make: M) -> Vec<JoinHandle<F::Output>>
+where
+    M: Fn(usize) -> F + Clone + Send + 'static,
+    F: Future + 'static,
+    F::Output: Send + 'static,
+{
+    (0..cores())
+        .map(|core| {
+            let make = make.clone();
+            spawn_on(core, move || make(core))
+        })
+        .collect()
+}
+
+/// How many cores this runtime has, started or not.
+///
+/// # Panics
+///
+/// Outside of a runtime.
+pub fn cores() -> usize {
+    current().cores.len()
+}
+
+/// The core that this task runs on, counted from 0.
+///
+/// # Panics
+///
+/// Outside of a runtime.
+pub fn core() -> usize {
+    match context::with_core(|core| core.index) {
+        Some(index) => index,
+        None => panic!("{}", context::no_runtime()),
+    }
+}
+
+/// What this runtime's cores are doing.
+///
+/// # Panics
+///
+/// Outside of a runtime.
+pub fn metrics() -> Metrics {
+    current().metrics()
+}

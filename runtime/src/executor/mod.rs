@@ -1,0 +1,280 @@
+//! A core's run queue, the registry of its tasks, and the door through which other threads reach it.
+//!
+//! The executor knows no I/O: it takes tasks that want to be polled, from its own thread through the [`Executor`]'s queue and
+//! from others through the [`Remote`]'s inbox, and polls them in the order in which they came. What wakes a sleeping core
+//! is an event counter that the reactor polls; the executor only adds to it.
+//!
+//! **On the same core** nothing is locked and nothing is atomic but the task cell's own state: `schedule` finds that it is at
+//! home (one look at a thread-local) and pushes onto a `VecDeque`.
+//!
+//! **Ending.** [`Executor::end_tasks`] ends every task of the core on its own thread, before the inbox closes; see `task`.
+
+pub(crate) mod pool;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::ptr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Wake, Waker};
+use std::thread;
+
+use slab::Slab;
+
+use crate::sys;
+use crate::task::inbox::{Inbox, Pushed};
+use crate::task::{Home, Runnable};
+
+thread_local! {
+    /// The executor whose thread this is.
+    static CURRENT: RefCell<Option<Rc<Executor>>> = const { RefCell::new(None) };
+}
+
+/// What other threads leave in a core's inbox.
+enum Message {
+    /// A task of this core that wants to be polled.
+    Run(Runnable),
+    /// Wake the task that is registered under this key.
+    WakeTask(usize),
+    /// Poll the main future.
+    WakeMain,
+    /// End.
+    Stop,
+}
+
+/// The part of a core that other threads see.
+pub(crate) struct Remote {
+    inbox: Inbox<Message>,
+    wakeup: Arc<OwnedFd>,
+    /// Tasks are to end instead of being polled.
+    closing: AtomicBool,
+}
+
+impl Remote {
+    pub(crate) fn new() -> io::Result<Self> {
+        let wakeup = Arc::new(sys::eventfd()?);
+        Ok(Remote { inbox: Inbox::new(), wakeup, closing: AtomicBool::new(false) })
+    }
+
+    /// The event counter that wakes the core: to be polled by its reactor.
+    pub(crate) fn wakeup(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.wakeup)
+    }
+
+    /// Asks the core to end its tasks and its thread.
+    pub(crate) fn stop(&self) {
+        // A core whose inbox is closed has ended already.
+        let _ = self.send(Message::Stop);
+    }
+
+    /// Gives the message back if the core has ended.
+    fn send(&self, message: Message) -> Result<(), Message> {
+        if self.inbox.push(message)? == Pushed::MustWake {
+            sys::eventfd_add(self.wakeup.as_fd()).expect("an event counter that is only added to takes 2^64 - 1 wakes");
+        }
+        Ok(())
+    }
+
+    fn is_here(&self, executor: &Executor) -> bool {
+        ptr::eq(self, &*executor.remote)
+    }
+}
+
+impl Home for Remote {
+    fn schedule(&self, task: Runnable) {
+        let mut task = Some(task);
+        with_current(|executor| {
+            if self.is_here(executor) {
+                executor.queue.borrow_mut().extend(task.take());
+            }
+        });
+        if let Some(task) = task
+            && let Err(Message::Run(task)) = self.send(Message::Run(task))
+        {
+            // The core has ended, so the task was never polled, and polling it now just ends it.
+            task.run();
+        }
+    }
+
+    fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    fn register(&self, waker: &Waker) -> usize {
+        with_current(|executor| executor.registry.borrow_mut().insert(waker.clone()))
+            .expect("tasks are polled at home")
+    }
+
+    fn deregister(&self, key: usize) {
+        let waker = with_current(|executor| executor.registry.borrow_mut().try_remove(key));
+        drop(waker);
+    }
+
+    fn wake_registered(&self, key: usize) {
+        let here = with_current(|executor| {
+            let here = self.is_here(executor);
+            if here {
+                executor.wake_registered(key);
+            }
+            here
+        });
+        if here != Some(true) {
+            // A core that has ended has no task left to wake.
+            let _ = self.send(Message::WakeTask(key));
+        }
+    }
+}
+
+fn with_current<R>(f: impl FnOnce(&Executor) -> R) -> Option<R> {
+    CURRENT.try_with(|current| current.borrow().as_deref().map(f)).ok().flatten()
+}
+
+/// A core's run queue and tasks. Used by its thread only.
+pub(crate) struct Executor {
+    remote: Arc<Remote>,
+    queue: RefCell<VecDeque<Runnable>>,
+    /// Wakers of the tasks that have been polled and have not ended.
+    registry: RefCell<Slab<Waker>>,
+    main_woken: Cell<bool>,
+    stopped: Cell<bool>,
+}
+
+impl Executor {
+    pub(crate) fn new(remote: Arc<Remote>) -> Rc<Self> {
+        Rc::new(Executor {
+            remote,
+            queue: RefCell::default(),
+            registry: RefCell::default(),
+            main_woken: Cell::new(false),
+            stopped: Cell::new(false),
+        })
+    }
+
+    pub(crate) fn remote(&self) -> &Arc<Remote> {
+        &self.remote
+    }
+
+    /// Makes this the executor of the calling thread until the guard is dropped.
+    pub(crate) fn enter(self: &Rc<Self>) -> Entered {
+        Entered(CURRENT.replace(Some(Rc::clone(self))))
+    }
+
+    /// Queues a new task.
+    pub(crate) fn push(&self, task: Runnable) {
+        self.queue.borrow_mut().push_back(task);
+    }
+
+    /// Whether there is something to run now.
+    pub(crate) fn has_work(&self) -> bool {
+        self.main_woken.get() || !self.queue.borrow().is_empty() || !self.remote.inbox.is_empty()
+    }
+
+    /// Whether another thread has asked the core to end.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.get()
+    }
+
+    /// Runs at most `budget` tasks, after fetching what other threads have sent.
+    pub(crate) fn run(&self, budget: usize) {
+        if !self.remote.inbox.is_empty() {
+            self.remote.inbox.take(|message| self.receive(message));
+        }
+        for _ in 0..budget {
+            // A statement of its own: the queue must not be borrowed while the task runs.
+            let next = self.queue.borrow_mut().pop_front();
+            let Some(task) = next else { return };
+            task.run();
+        }
+    }
+
+    fn receive(&self, message: Message) {
+        match message {
+            Message::Run(task) => self.push(task),
+            Message::WakeTask(key) => self.wake_registered(key),
+            Message::WakeMain => self.main_woken.set(true),
+            Message::Stop => self.stopped.set(true),
+        }
+    }
+
+    fn wake_registered(&self, key: usize) {
+        let waker = self.registry.borrow().get(key).cloned();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Announces that the core is going to sleep; `false` if there is something to do after all.
+    pub(crate) fn park(&self) -> bool {
+        self.remote.inbox.park()
+    }
+
+    /// Takes the announcement back.
+    pub(crate) fn unpark(&self) {
+        self.remote.inbox.unpark();
+    }
+
+    /// Whether the main future was woken since the last call.
+    pub(crate) fn take_main_woken(&self) -> bool {
+        self.main_woken.replace(false)
+    }
+
+    /// A waker for the main future, which is no task.
+    pub(crate) fn main_waker(&self) -> Waker {
+        Waker::from(Arc::new(MainWaker(Arc::clone(&self.remote))))
+    }
+
+    /// Ends all tasks on this thread: their futures are dropped, their handles get an error. New ones end as well.
+    pub(crate) fn end_tasks(&self) {
+        self.remote.closing.store(true, Ordering::Relaxed);
+        loop {
+            let wakers: Vec<Waker> = self.registry.borrow().iter().map(|(_, waker)| waker.clone()).collect();
+            wakers.into_iter().for_each(Waker::wake);
+            self.run(usize::MAX);
+            // A task that is registered still but not queued is on its way here: a thread has woken it and is about to push.
+            if self.registry.borrow().is_empty() && !self.has_work() {
+                break;
+            }
+            thread::yield_now();
+        }
+    }
+
+    /// Refuses messages from now on; every task must have ended. What arrived last is ended here.
+    pub(crate) fn close(&self) {
+        self.remote.inbox.close(|message| self.receive(message));
+        self.run(usize::MAX);
+    }
+}
+
+/// Restores the thread's former executor.
+pub(crate) struct Entered(Option<Rc<Executor>>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        CURRENT.set(self.0.take());
+    }
+}
+
+struct MainWaker(Arc<Remote>);
+
+impl Wake for MainWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let here = with_current(|executor| {
+            let here = self.0.is_here(executor);
+            if here {
+                executor.main_woken.set(true);
+            }
+            here
+        });
+        if here != Some(true) {
+            // A core that has ended has no main future.
+            let _ = self.0.send(Message::WakeMain);
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The shared owner of a descriptor: operations hold it open, so that its number can't come to mean another file while the
+//! kernel has yet to look at it.
+//!
+//! Under a poller, an SQE is consumed some time after it was written. A `close` in between, and an `open` that gets the same
+//! number, would redirect it. So every operation holds a clone of the [`Fd`], and the descriptor is closed when the last
+//! one is gone: through the ring if there is one on this thread, so that closing costs the core no system call.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use crate::op;
+
+/// A descriptor shared by its handle and the operations in flight on it. Cheap to clone; stays on its thread.
+///
+/// It is closed when the last clone is gone, asynchronously through the ring where there is one: a program that must
+/// know that it has happened uses [`close`](Fd::close).
+///
+/// # Examples
+///
+/// ```
+/// use runtime::fd::Fd;
+///
+/// #[runtime::main]
+/// async fn main() -> std::io::Result<()> {
+///     let fd = Fd::new(std::fs::File::open("/dev/zero")?.into());
+///     let (result, buf) = runtime::op::read_at(&fd, vec![1; 4], 0).await;
+///     assert_eq!((result?, buf), (4, vec![0; 4]));
+///     fd.close().await
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Fd(Rc<Inner>);
+
+struct Inner {
+    /// `None` only while it is being dropped or turned into something else.
+    owned: Option<OwnedFd>,
+    /// Who waits to be the last owner.
+    last_owner: RefCell<Option<Waker>>,
+}
+
+impl Fd {
+    /// Takes over a descriptor. For sockets and pipes it does not matter whether it is in non-blocking mode: an operation
+    /// waits in either.
+    pub fn new(owned: OwnedFd) -> Self {
+        Fd(Rc::new(Inner { owned: Some(owned), last_owner: RefCell::default() }))
+    }
+
+    /// The descriptor itself, if neither a clone nor an operation in flight holds it too.
+    ///
+    /// # Errors
+    ///
+    /// Gives the `Fd` back if it is shared.
+    pub fn try_into_owned(mut self) -> Result<OwnedFd, Self> {
+        match Rc::get_mut(&mut self.0).and_then(|inner| inner.owned.take()) {
+            Some(owned) => Ok(owned),
+            None => Err(self),
+        }
+    }
+
+    /// Waits until this is the last owner: every clone is gone, and every operation has ended.
+    async fn into_last_owner(self) -> OwnedFd {
+        let mut shared = Some(self);
+        poll_fn(|cx| {
+            let fd = shared.take().expect("polled after it was ready");
+            fd.0.last_owner.replace(Some(cx.waker().clone()));
+            match fd.try_into_owned() {
+                Ok(owned) => Poll::Ready(owned),
+                Err(fd) => {
+                    shared = Some(fd);
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
+    /// Closes the descriptor and reports what `close(2)` says. Waits first for its clones and for operations in flight.
+    ///
+    /// # Errors
+    ///
+    /// The errors of `close(2)`, after which the descriptor is closed all the same.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the descriptor is closed as if the `Fd` had been dropped.
+    pub async fn close(self) -> io::Result<()> {
+        op::close(self.into_last_owner().await).await
+    }
+
+    /// Closes the descriptor now, by a system call, if this is the last owner; else when the last one is gone. For
+    /// descriptors whose closing has an effect that the next statement may rely on, as a listener's frees its port.
+    pub fn close_now(self) {
+        drop(self.try_into_owned());
+    }
+}
+
+impl Drop for Fd {
+    fn drop(&mut self) {
+        if Rc::strong_count(&self.0) == 2
+            && let Some(waker) = self.0.last_owner.take()
+        {
+            waker.wake();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(owned) = self.owned.take() {
+            op::close_detached(owned);
+        }
+    }
+}
+
+impl AsFd for Fd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.owned.as_ref().expect("an Fd that can be reached is open").as_fd()
+    }
+}
+
+impl AsRawFd for Fd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+impl From<OwnedFd> for Fd {
+    fn from(owned: OwnedFd) -> Self {
+        Fd::new(owned)
+    }
+}
+
+impl fmt::Debug for Fd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Fd").field(&self.0.owned.as_ref().map(AsRawFd::as_raw_fd)).finish()
+    }
+}

@@ -1,0 +1,273 @@
+//! Operations: one struct for each kind of request, one function that makes a future of it.
+//!
+//! A future of an operation does nothing until it is polled. Its first poll moves the operation, with its buffers, paths,
+//! addresses and a clone of its [`Fd`](crate::fd::Fd), into the reactor's table; from there on the kernel may touch them,
+//! and the future holds only a key. When the last completion has come, the operation moves back and becomes the output.
+//!
+//! # Cancel safety
+//!
+//! Of all operations: if the future is dropped before its first poll, nothing happens. If it is dropped in flight, the
+//! kernel is asked to cancel the request; whether it has had its effect by then is unknown (bytes may have been read or
+//! written), its buffer is dropped once the kernel has let go of it, and a descriptor that it made is closed.
+//!
+//! # Errors
+//!
+//! Of all operations: the errors of the man page that each function names, with the raw errno kept; `ECANCELED` when the
+//! runtime shuts down; an error of kind `Other` when awaited outside of a runtime. The buffer always comes back.
+#![allow(unsafe_code, reason = "operations vouch for the memory that their SQEs name; futures for the type behind their key")]
+
+mod file;
+mod path;
+mod read_write;
+pub(crate) mod request;
+mod socket;
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use futures::Stream;
+use io_uring::{opcode, squeue, types};
+
+pub use file::{Allocate, Statx, Sync, Truncate, allocate, statx, statx_at, sync_all, sync_data, truncate};
+pub use path::{
+    CreateDir, Open, OpenHow, Remove, Rename, Symlink, create_dir, open, remove_dir, remove_file, rename, symlink,
+};
+pub use read_write::{
+    ReadAt, ReadVectored, WriteAt, WriteVectored, read_at, read_vectored_at, write_at, write_vectored_at,
+};
+pub use request::{MultiShot, Request, SingleShot};
+pub use socket::{
+    Accept, AcceptMany, Connect, Recv, Send, Shutdown, accept, accept_many, connect, recv, send, shutdown,
+};
+
+use crate::context;
+use crate::reactor::{Key, Reactor};
+
+/// A single-shot operation, as a future. See the [module](self) for what dropping it does.
+#[must_use = "operations do nothing unless awaited"]
+pub struct Op<O: SingleShot>(State<O>);
+
+enum State<O> {
+    Idle(O),
+    Started(Rc<Reactor>, Key),
+    Finished,
+}
+
+// The operation is never pinned inside the future: it moves into its slot before the kernel sees it.
+impl<O: SingleShot> Unpin for Op<O> {}
+
+impl<O: SingleShot> Op<O> {
+    pub(crate) fn new(op: O) -> Self {
+        Op(State::Idle(op))
+    }
+}
+
+/// Why an operation could not be started, and the operation.
+fn start<O: Request>(op: O) -> Result<(Rc<Reactor>, Key), (O, io::Error)> {
+    let Some(reactor) = context::with_core(|core| Rc::clone(&core.reactor)) else {
+        return Err((op, context::no_runtime()));
+    };
+    match reactor.start(op) {
+        Ok(key) => Ok((reactor, key)),
+        Err(op) => Err((op, io::Error::from_raw_os_error(libc::ECANCELED))),
+    }
+}
+
+impl<O: SingleShot> Future for Op<O> {
+    type Output = O::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<O::Output> {
+        let state = &mut self.get_mut().0;
+        if let State::Idle(_) = state {
+            let State::Idle(op) = std::mem::replace(state, State::Finished) else { unreachable!("just seen") };
+            match start(op) {
+                Ok((reactor, key)) => *state = State::Started(reactor, key),
+                Err((op, error)) => return Poll::Ready(op.complete(Err(error))),
+            }
+        }
+        let State::Started(reactor, key) = state else { panic!("an operation was polled after it had finished") };
+        // SAFETY: the key came from starting this operation, an `O`; it is used up when the operation comes back.
+        let Poll::Ready((op, completion)) = (unsafe { reactor.poll_single::<O>(*key, cx) }) else {
+            return Poll::Pending;
+        };
+        *state = State::Finished;
+        Poll::Ready(op.complete(completion.into_result()))
+    }
+}
+
+impl<O: SingleShot> Drop for Op<O> {
+    fn drop(&mut self) {
+        if let State::Started(reactor, key) = &self.0 {
+            reactor.abandon(*key);
+        }
+    }
+}
+
+impl<O: SingleShot> fmt::Debug for Op<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.0 {
+            State::Idle(_) => "idle",
+            State::Started(..) => "started",
+            State::Finished => "finished",
+        };
+        f.debug_tuple("Op").field(&state).finish()
+    }
+}
+
+/// A multishot operation, as a stream: armed by its first poll, it yields until it fails, which is its last item. If the
+/// kernel ends it without an error of its own making, it is armed again.
+///
+/// # Cancel safety
+///
+/// Dropping the stream cancels the request; completions that have not been taken are undone (an accepted connection is
+/// closed).
+#[must_use = "operations do nothing unless polled"]
+pub struct OpStream<O: MultiShot + Clone>(O, Option<(Rc<Reactor>, Key)>, bool);
+
+impl<O: MultiShot + Clone> Unpin for OpStream<O> {}
+
+impl<O: MultiShot + Clone> OpStream<O> {
+    pub(crate) fn new(op: O) -> Self {
+        OpStream(op, None, false)
+    }
+}
+
+impl<O: MultiShot + Clone> Stream for OpStream<O> {
+    type Item = io::Result<O::Item>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let OpStream(op, started, failed) = self.get_mut();
+        loop {
+            if *failed {
+                return Poll::Ready(None);
+            }
+            let (reactor, key) = match started {
+                Some(started) => started,
+                None => match start(op.clone()) {
+                    Ok(new) => started.insert(new),
+                    Err((_, error)) => {
+                        *failed = true;
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                },
+            };
+            // SAFETY: the key came from starting a clone of this operation, an `O`; after `None` it is abandoned.
+            match unsafe { reactor.poll_multi::<O>(*key, cx) } {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(item)) => {
+                    *failed = item.is_err();
+                    return Poll::Ready(Some(item));
+                }
+                Poll::Ready(None) => {
+                    reactor.abandon(*key);
+                    *started = None;
+                }
+            }
+        }
+    }
+}
+
+impl<O: MultiShot + Clone> Drop for OpStream<O> {
+    fn drop(&mut self) {
+        if let Some((reactor, key)) = &self.1 {
+            reactor.abandon(*key);
+        }
+    }
+}
+
+impl<O: MultiShot + Clone> fmt::Debug for OpStream<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("OpStream").finish_non_exhaustive()
+    }
+}
+
+/// A request that does nothing: a round trip through the ring.
+#[derive(Debug)]
+pub struct Nop(());
+
+/// Asks the kernel for nothing, to measure the way there and back.
+///
+/// # Examples
+///
+/// ```
+/// #[runtime::main]
+/// async fn main() -> std::io::Result<()> {
+///     runtime::op::nop().await
+/// }
+/// ```
+pub fn nop() -> Op<Nop> {
+    Op::new(Nop(()))
+}
+
+// SAFETY: names no memory.
+unsafe impl Request for Nop {
+    fn prepare(&mut self) -> squeue::Entry {
+        opcode::Nop::new().build()
+    }
+}
+
+impl SingleShot for Nop {
+    type Output = io::Result<()>;
+
+    fn complete(self, result: io::Result<u32>) -> io::Result<()> {
+        result.map(drop)
+    }
+}
+
+/// Closes a descriptor. `close(2)`.
+#[derive(Debug)]
+pub struct Close(Option<OwnedFd>);
+
+/// Closes a descriptor and reports what `close(2)` says; it is closed whatever that is.
+pub(crate) fn close(owned: OwnedFd) -> Op<Close> {
+    Op::new(Close(Some(owned)))
+}
+
+/// Closes a descriptor in the background, or at once where there is no ring.
+pub(crate) fn close_detached(owned: OwnedFd) {
+    let mut close = Some(Close(Some(owned)));
+    context::with_core(|core| {
+        if let Some(op) = close.take() {
+            close = core.reactor.start_detached(op).err();
+        }
+    });
+    // What is left closes its descriptor by a system call.
+    drop(close);
+}
+
+// SAFETY: names no memory but the descriptor, which the value owns until the kernel has closed it.
+unsafe impl Request for Close {
+    fn prepare(&mut self) -> squeue::Entry {
+        let fd = self.0.as_ref().expect("a close is prepared before it completes").as_raw_fd();
+        opcode::Close::new(types::Fd(fd)).build()
+    }
+
+    fn discard(&mut self, result: io::Result<u32>) {
+        let _ = self.closed(result);
+    }
+}
+
+impl Close {
+    /// The kernel gives the number free even if it reports an error, except when it was told not to begin: then, and only
+    /// then, it is still ours to close.
+    fn closed(&mut self, result: io::Result<u32>) -> io::Result<()> {
+        let begun = !matches!(&result, Err(error) if error.raw_os_error() == Some(libc::ECANCELED));
+        if begun && let Some(owned) = self.0.take() {
+            let _ = owned.into_raw_fd();
+        }
+        result.map(drop)
+    }
+}
+
+impl SingleShot for Close {
+    type Output = io::Result<()>;
+
+    fn complete(mut self, result: io::Result<u32>) -> io::Result<()> {
+        self.closed(result)
+    }
+}

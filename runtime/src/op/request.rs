@@ -1,0 +1,57 @@
+//! What an operation is to the reactor: memory that the kernel may touch, and the SQE that names it.
+
+use std::io;
+
+use io_uring::squeue;
+
+/// One request to the kernel together with all memory that the kernel may touch because of it.
+///
+/// The reactor moves the value into a slot, whose address does not change until the last CQE, and calls
+/// [`prepare`](Request::prepare) there; again for each ring that the request is submitted on. The value *is* the request:
+/// nothing else is needed to submit it anew after a ring was replaced.
+///
+/// # Safety
+///
+/// The entry that `prepare` returns names only memory that is owned by the value (inside it or behind it) and that stays
+/// valid and unchanged until the value is moved or dropped, and descriptors that the value keeps open. `prepare` neither
+/// panics nor calls into the runtime, and can be called again.
+pub unsafe trait Request: 'static {
+    /// The entry that describes the request, without user data.
+    fn prepare(&mut self) -> squeue::Entry;
+
+    /// Takes a result that nobody awaits, because the future was dropped while the request was in flight: a descriptor
+    /// that the kernel made is closed.
+    fn discard(&mut self, result: io::Result<u32>) {
+        let _ = result;
+    }
+}
+
+/// A request with exactly one completion.
+pub trait SingleShot: Request {
+    /// What awaiting the operation gives: the result, and the buffer if there is one.
+    type Output;
+
+    /// Makes the output of the request's result.
+    fn complete(self, result: io::Result<u32>) -> Self::Output;
+}
+
+/// A request that completes again and again until it fails or is cancelled.
+pub trait MultiShot: Request {
+    /// What each completion gives.
+    type Item;
+
+    /// Makes an item of one completion.
+    fn item(&mut self, result: io::Result<u32>) -> io::Result<Self::Item>;
+}
+
+/// What the kernel said of a request, once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Completion {
+    pub(crate) result: i32,
+}
+
+impl Completion {
+    pub(crate) fn into_result(self) -> io::Result<u32> {
+        u32::try_from(self.result).map_err(|_| io::Error::from_raw_os_error(-self.result))
+    }
+}

@@ -1,0 +1,236 @@
+//! Sockets: accept, connect, receive, send, shut down.
+
+use std::io;
+use std::net::Shutdown as How;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use io_uring::{opcode, squeue, types};
+use socket2::{SockAddr, SockAddrStorage};
+
+use super::read_write::{clamp_len, filled};
+use super::{MultiShot, Op, OpStream, Request, SingleShot};
+use crate::buf::{IoBuf, IoBufMut};
+use crate::fd::Fd;
+use crate::sys;
+
+/// Takes over a descriptor that a request has just made.
+fn received(fd: u32) -> Fd {
+    // SAFETY: the kernel has just given us this descriptor as the result of the request; nobody else owns it.
+    Fd::new(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// A receive; see [`recv`].
+#[derive(Debug)]
+pub struct Recv<B> {
+    fd: Fd,
+    buf: B,
+}
+
+/// Receives into `buf` from its start up to its capacity; gives the number of bytes, 0 when the peer has finished, and the
+/// buffer. `recv(2)`.
+///
+/// # Errors
+///
+/// Those of `recv(2)`; `InvalidInput` if the buffer has no room.
+pub fn recv<B: IoBufMut>(fd: &Fd, buf: B) -> Op<Recv<B>> {
+    Op::new(Recv { fd: fd.clone(), buf })
+}
+
+// SAFETY: the buffer is owned and stays put (IoBufMut's contract), the descriptor is held open.
+unsafe impl<B: IoBufMut> Request for Recv<B> {
+    fn prepare(&mut self) -> squeue::Entry {
+        let len = clamp_len(self.buf.bytes_total());
+        opcode::Recv::new(types::Fd(self.fd.as_raw_fd()), self.buf.stable_mut_ptr(), len).build()
+    }
+}
+
+impl<B: IoBufMut> SingleShot for Recv<B> {
+    type Output = (io::Result<usize>, B);
+
+    fn complete(self, result: io::Result<u32>) -> Self::Output {
+        filled(self.buf, result)
+    }
+}
+
+/// A send; see [`send`].
+#[derive(Debug)]
+pub struct Send<B> {
+    fd: Fd,
+    buf: B,
+    all: bool,
+}
+
+/// Sends the initialised bytes of `buf`; gives the number of bytes sent and the buffer. With `all`, the kernel itself goes
+/// on until everything is sent (`MSG_WAITALL`); fewer are then sent only if the connection breaks or a signal comes. A
+/// broken connection is `EPIPE`, never a signal. `send(2)`.
+///
+/// # Errors
+///
+/// Those of `send(2)`.
+pub fn send<B: IoBuf>(fd: &Fd, buf: B, all: bool) -> Op<Send<B>> {
+    Op::new(Send { fd: fd.clone(), buf, all })
+}
+
+// SAFETY: the buffer is owned and stays put (IoBuf's contract), the descriptor is held open.
+unsafe impl<B: IoBuf> Request for Send<B> {
+    fn prepare(&mut self) -> squeue::Entry {
+        let len = clamp_len(self.buf.bytes_init());
+        let flags = libc::MSG_NOSIGNAL | if self.all { libc::MSG_WAITALL } else { 0 };
+        opcode::Send::new(types::Fd(self.fd.as_raw_fd()), self.buf.stable_ptr(), len).flags(flags).build()
+    }
+}
+
+impl<B: IoBuf> SingleShot for Send<B> {
+    type Output = (io::Result<usize>, B);
+
+    fn complete(self, result: io::Result<u32>) -> Self::Output {
+        (result.map(|len| len as usize), self.buf)
+    }
+}
+
+/// An accept; see [`accept`].
+pub struct Accept {
+    fd: Fd,
+    storage: SockAddrStorage,
+    len: libc::socklen_t,
+}
+
+/// Accepts one connection; gives its descriptor (close-on-exec) and the peer's address. `accept4(2)`.
+///
+/// # Errors
+///
+/// Those of `accept4(2)`: among them `EMFILE`, after which the connection is still in the queue.
+pub fn accept(listener: &Fd) -> Op<Accept> {
+    let storage = SockAddrStorage::zeroed();
+    let len = storage.size_of();
+    Op::new(Accept { fd: listener.clone(), storage, len })
+}
+
+// SAFETY: the address and its length are inside the value, which stays put in its slot.
+unsafe impl Request for Accept {
+    fn prepare(&mut self) -> squeue::Entry {
+        self.len = self.storage.size_of();
+        opcode::Accept::new(types::Fd(self.fd.as_raw_fd()), (&raw mut self.storage).cast(), &raw mut self.len)
+            .flags(libc::SOCK_CLOEXEC)
+            .build()
+    }
+
+    fn discard(&mut self, result: io::Result<u32>) {
+        if let Ok(fd) = result {
+            sys::close(fd as RawFd);
+        }
+    }
+}
+
+impl SingleShot for Accept {
+    type Output = io::Result<(Fd, SockAddr)>;
+
+    fn complete(self, result: io::Result<u32>) -> Self::Output {
+        let fd = received(result?);
+        // SAFETY: the kernel has written an address of that length into the storage, which was zeroed before.
+        Ok((fd, unsafe { SockAddr::new(self.storage, self.len) }))
+    }
+}
+
+/// A multishot accept; see [`accept_many`].
+#[derive(Debug, Clone)]
+pub struct AcceptMany {
+    fd: Fd,
+}
+
+/// Accepts connections for as long as the stream lives, with one request; gives their descriptors (close-on-exec).
+/// `io_uring_prep_multishot_accept(3)`, Linux 5.19.
+///
+/// # Errors
+///
+/// Those of `accept4(2)`; an error is the stream's last item.
+pub fn accept_many(listener: &Fd) -> OpStream<AcceptMany> {
+    OpStream::new(AcceptMany { fd: listener.clone() })
+}
+
+// SAFETY: names no memory; the listener is held open.
+unsafe impl Request for AcceptMany {
+    fn prepare(&mut self) -> squeue::Entry {
+        opcode::AcceptMulti::new(types::Fd(self.fd.as_raw_fd())).flags(libc::SOCK_CLOEXEC).build()
+    }
+
+    fn discard(&mut self, result: io::Result<u32>) {
+        if let Ok(fd) = result {
+            sys::close(fd as RawFd);
+        }
+    }
+}
+
+impl MultiShot for AcceptMany {
+    type Item = Fd;
+
+    fn item(&mut self, result: io::Result<u32>) -> io::Result<Fd> {
+        result.map(received)
+    }
+}
+
+/// A connect; see [`connect`].
+pub struct Connect {
+    fd: Fd,
+    address: SockAddr,
+}
+
+/// Connects a socket. `connect(2)`.
+///
+/// # Errors
+///
+/// Those of `connect(2)`.
+pub fn connect(socket: &Fd, address: SockAddr) -> Op<Connect> {
+    Op::new(Connect { fd: socket.clone(), address })
+}
+
+// SAFETY: the address is inside the value, which stays put in its slot.
+unsafe impl Request for Connect {
+    fn prepare(&mut self) -> squeue::Entry {
+        opcode::Connect::new(types::Fd(self.fd.as_raw_fd()), self.address.as_ptr().cast(), self.address.len()).build()
+    }
+}
+
+impl SingleShot for Connect {
+    type Output = io::Result<()>;
+
+    fn complete(self, result: io::Result<u32>) -> Self::Output {
+        result.map(drop)
+    }
+}
+
+/// A shutdown; see [`shutdown`].
+#[derive(Debug)]
+pub struct Shutdown {
+    fd: Fd,
+    how: How,
+}
+
+/// Shuts down one or both directions of a connection. `shutdown(2)`.
+///
+/// # Errors
+///
+/// Those of `shutdown(2)`.
+pub fn shutdown(socket: &Fd, how: How) -> Op<Shutdown> {
+    Op::new(Shutdown { fd: socket.clone(), how })
+}
+
+// SAFETY: names no memory; the socket is held open.
+unsafe impl Request for Shutdown {
+    fn prepare(&mut self) -> squeue::Entry {
+        let how = match self.how {
+            How::Read => libc::SHUT_RD,
+            How::Write => libc::SHUT_WR,
+            How::Both => libc::SHUT_RDWR,
+        };
+        opcode::Shutdown::new(types::Fd(self.fd.as_raw_fd()), how).build()
+    }
+}
+
+impl SingleShot for Shutdown {
+    type Output = io::Result<()>;
+
+    fn complete(self, result: io::Result<u32>) -> Self::Output {
+        result.map(drop)
+    }
+}

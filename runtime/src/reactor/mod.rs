@@ -1,0 +1,194 @@
+//! The completion side of a core: the table of operations in flight, the one path by which they are submitted and the one
+//! by which they complete.
+//!
+//! **Who owns what.** An operation owns all memory that the kernel may touch. It lives in a slot ([`slots`]) from the moment
+//! it is started until its last CQE has come *and* its future has taken it, or has been dropped. The future holds only the
+//! slot's [`Key`]. So whatever the user does with the future - drops it, forgets it, panics - what the kernel points to
+//! stays where it is. The states are [`slots::Lifecycle`]'s:
+//!
+//! ```text
+//! start ---> InFlight ----last CQE----> Done ----taken----> (free)
+//!   |           |  ^                      |
+//!   | SQ full   |  | room                 | future dropped
+//!   +------> Queued                       v
+//!               | future dropped   (discarded, free)
+//!               v
+//!            Orphaned ----last CQE, or found in the backlog---> (discarded, free)
+//! ```
+//!
+//! **A full queue loses nothing.** What finds no room in the SQ (a request, a cancel, the wake-up poll) waits in the backlog,
+//! in order, and is pushed as soon as there is room; nothing blocks for it, and nobody overtakes it.
+//!
+//! **Critical sections.** Everything is behind one `RefCell`, borrowed for a few instructions at a time. Code of others - a
+//! waker's `wake` or `drop`, the destructor of a buffer - runs only while it is not borrowed, because that code may start or
+//! drop operations itself.
+#![allow(unsafe_code, reason = "brings type-erased operations back, and vouches for their memory towards the ring")]
+
+mod slots;
+mod table;
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use crate::op::request::{Completion, MultiShot, Request, SingleShot};
+use crate::ring::{Mode, Ring, RingCounts};
+
+pub(crate) use slots::Key;
+use slots::Lifecycle;
+use table::Table;
+
+/// A core's reactor. Futures of operations keep it alive, so that their slots outlive the runtime if they do.
+pub(crate) struct Reactor {
+    table: RefCell<Table>,
+    /// Reused between turns: wakers to be woken once the table is free.
+    woken: RefCell<Vec<Waker>>,
+}
+
+impl Reactor {
+    /// A reactor on `ring`; `wakeup` is the event counter by which other threads wake it out of [`Reactor::wait`].
+    pub(crate) fn new(ring: Ring, wakeup: Arc<OwnedFd>) -> Rc<Self> {
+        let table = RefCell::new(Table::new(ring, wakeup));
+        Rc::new(Reactor { table, woken: RefCell::default() })
+    }
+
+    /// Moves an operation into the table and submits it. Gives it back if the reactor has shut down.
+    pub(crate) fn start<O: Request>(&self, op: O) -> Result<Key, O> {
+        self.table.borrow_mut().start(op, Lifecycle::InFlight)
+    }
+
+    /// Submits an operation that nobody awaits. Gives it back if the reactor has shut down.
+    pub(crate) fn start_detached<O: Request>(&self, op: O) -> Result<(), O> {
+        self.table.borrow_mut().start(op, Lifecycle::Detached).map(drop)
+    }
+
+    /// The operation and its completion, once it is done; until then `cx` is woken when it is.
+    ///
+    /// # Safety
+    ///
+    /// `key` came from `start` with an `O` and has neither been taken nor abandoned.
+    pub(crate) unsafe fn poll_single<O: SingleShot>(&self, key: Key, cx: &mut Context<'_>) -> Poll<(O, Completion)> {
+        let mut table = self.table.borrow_mut();
+        let entry = table.slots.get_mut(key).expect("a future's slot is in use");
+        let Some(completion) = entry.results.pop() else {
+            let old = table.wait_for(key, cx);
+            drop(table);
+            drop(old);
+            return Poll::Pending;
+        };
+        // SAFETY: the caller vouches for the type; a single-shot operation with a result has had its last CQE.
+        let (op, entry) = unsafe { table.slots.remove::<O>(key) };
+        drop(table);
+        // A waker may be left where the future was polled again between the completion and its wake-up.
+        drop(entry);
+        Poll::Ready((op, completion))
+    }
+
+    /// The next completion of a multishot operation, or `None` after the last; until there is one `cx` is woken for it.
+    ///
+    /// # Safety
+    ///
+    /// As for `poll_single`.
+    pub(crate) unsafe fn poll_multi<O: MultiShot>(&self, key: Key, cx: &mut Context<'_>) -> Poll<Option<io::Result<O::Item>>> {
+        let mut table = self.table.borrow_mut();
+        let entry = table.slots.get_mut(key).expect("a future's slot is in use");
+        let Some(completion) = entry.results.pop() else {
+            if matches!(entry.lifecycle, Lifecycle::Done | Lifecycle::Lost) {
+                return Poll::Ready(None);
+            }
+            let old = table.wait_for(key, cx);
+            drop(table);
+            drop(old);
+            return Poll::Pending;
+        };
+        // SAFETY: the caller vouches for the type; `item` is this crate's code and does not call back.
+        let item = unsafe { (*table.slots.get_ptr::<O>(key)).item(completion.into_result()) };
+        Poll::Ready(Some(item))
+    }
+
+    /// The future of `key` is gone: frees its slot, or sees to it that the last CQE does.
+    pub(crate) fn abandon(&self, key: Key) {
+        let waker = self.table.borrow_mut().abandon(key);
+        drop(waker);
+        self.reclaim();
+    }
+
+    /// Drops the operations that nobody will take, outside of the critical section: a buffer's or descriptor's destructor
+    /// may start and drop operations.
+    fn reclaim(&self) {
+        loop {
+            let Some(mut last) = self.table.borrow_mut().next_reclaimable() else { return };
+            while let Some(completion) = last.results.pop() {
+                // SAFETY: the slot holds its operation, which the kernel has finished with, until it is freed below.
+                unsafe { (last.vtable.discard)(last.storage, completion.into_result()) };
+            }
+            // SAFETY: as above; the storage is not used again before the slot is freed.
+            unsafe { (last.vtable.drop)(last.storage) };
+            self.table.borrow_mut().slots.free(last.key);
+        }
+    }
+
+    /// Whether [`Reactor::publish`] usually takes no system call, so that there is no point in putting it off.
+    pub(crate) fn publishes_for_free(&self) -> bool {
+        self.table.borrow_mut().ring().mode() == Mode::Polled
+    }
+
+    /// Makes the kernel see all that was started, without waiting.
+    pub(crate) fn publish(&self) -> io::Result<()> {
+        let result = self.table.borrow_mut().publish();
+        self.reclaim();
+        result
+    }
+
+    /// Publishes, and waits for a completion, a wake-up from another thread, or `timeout`.
+    pub(crate) fn wait(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.table.borrow_mut().wait(timeout)
+    }
+
+    /// Whether there is a completion to take: a look at shared memory.
+    pub(crate) fn has_completions(&self) -> bool {
+        self.table.borrow_mut().ring().has_completions()
+    }
+
+    /// Takes all completions and wakes the tasks that waited for them; returns how many there were.
+    pub(crate) fn reap(&self) -> usize {
+        let mut woken = self.woken.take();
+        let taken = self.table.borrow_mut().reap(&mut woken);
+        for waker in woken.drain(..) {
+            waker.wake();
+        }
+        self.woken.replace(woken);
+        self.reclaim();
+        taken
+    }
+
+    /// Refuses new operations, cancels those in flight and waits for their last CQEs until `deadline`. What the kernel has
+    /// not given back by then is leaked rather than freed under its hands; returns how many operations that were.
+    pub(crate) fn shut_down(&self, deadline: Instant) -> usize {
+        self.table.borrow_mut().close();
+        loop {
+            // A failing publish or wait means that no CQE will come that has not come yet.
+            let alive = self.publish().is_ok();
+            self.reap();
+            let left = deadline.saturating_duration_since(Instant::now());
+            if self.table.borrow().in_flight() == 0 || left.is_zero() || !alive || self.wait(Some(left)).is_err() {
+                break;
+            }
+        }
+        self.table.borrow_mut().close_ring()
+    }
+
+    /// What the ring has done so far; nothing once it is closed.
+    pub(crate) fn counts(&self) -> RingCounts {
+        self.table.borrow().ring.as_ref().map(|ring| ring.counts).unwrap_or_default()
+    }
+
+    /// How many operations have a slot: in flight, or not taken yet.
+    pub(crate) fn slots_in_use(&self) -> usize {
+        self.table.borrow().slots.len()
+    }
+}

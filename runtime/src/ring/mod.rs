@@ -1,0 +1,198 @@
+//! The kernel interface of one core: its submission and completion queues, and the poller that serves them.
+//!
+//! A [`Ring`] is only a carrier of requests. It knows no tasks, no wakers and no operations: it takes SQEs, makes sure that
+//! the kernel sees them, and hands out CQEs. What a request means, and who owns the memory that it names, is the reactor's
+//! business; that is why a ring can be replaced under waiting futures.
+//!
+//! There are two kinds, chosen when the ring is opened ([`setup`]) and never changed:
+//!
+//! - **polled** (`SQPOLL | SINGLE_ISSUER`): the process's [`Poller`] consumes the queue by itself. Publishing is a store,
+//!   a fence and a look at `NEED_WAKEUP`; the system call is only needed to wake the poller, to wait, and to flush an
+//!   overflowed completion queue.
+//! - **entered** (`DEFER_TASKRUN | SINGLE_ISSUER`): the core submits in batches and runs completions itself, inside
+//!   `io_uring_enter(2)`. `TASKRUN_FLAG` tells when there is something to run, so that looking costs no system call.
+#![allow(unsafe_code, reason = "pushes SQEs, whose memory the reactor vouches for, and calls io_uring_enter")]
+
+mod poller;
+mod setup;
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use io_uring::types::{SubmitArgs, Timespec};
+use io_uring::{EnterFlags, IoUring, cqueue, squeue};
+
+pub(crate) use poller::Poller;
+pub(crate) use setup::{RingConfig, io_uring_disabled};
+
+/// How a core's ring is driven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// A kernel thread, the poller, submits what the core writes into its queue (`IORING_SETUP_SQPOLL`).
+    Polled,
+    /// The core submits in batches by itself (`IORING_SETUP_DEFER_TASKRUN`).
+    Entered,
+}
+
+impl Mode {
+    /// The name that options use: `"polled"` or `"entered"`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Polled => "polled",
+            Mode::Entered => "entered",
+        }
+    }
+}
+
+/// What a ring has done since it was opened.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct RingCounts {
+    pub(crate) enters: u64,
+    pub(crate) wakeups: u64,
+    pub(crate) sqes: u64,
+    pub(crate) cqes: u64,
+    pub(crate) overflows: u64,
+}
+
+/// One ring, used by the thread that opened it.
+pub(crate) struct Ring {
+    uring: IoUring,
+    /// The poller that serves the ring; `None` if it is entered.
+    poller: Option<Arc<Poller>>,
+    pub(crate) counts: RingCounts,
+}
+
+impl Ring {
+    /// Opens a ring: polled by `poller` if there is one, else entered.
+    pub(crate) fn open(config: &RingConfig, poller: Option<&Arc<Poller>>) -> io::Result<Self> {
+        let uring = match poller {
+            Some(poller) => poller.open_ring(config)?,
+            None => setup::entered(config)?,
+        };
+        Ok(Ring { uring, poller: poller.cloned(), counts: RingCounts::default() })
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        if self.poller.is_some() { Mode::Polled } else { Mode::Entered }
+    }
+
+    /// Writes a request into the queue; returns `false` if the queue is full. The poller may take it at once.
+    ///
+    /// # Safety
+    ///
+    /// All memory that the entry names stays valid, and its buffers untouched, until the request's last CQE.
+    pub(crate) unsafe fn try_push(&mut self, entry: &squeue::Entry) -> bool {
+        let mut queue = self.uring.submission();
+        // SAFETY: the caller vouches for the entry's memory.
+        let pushed = unsafe { queue.push(entry) }.is_ok();
+        self.counts.sqes += u64::from(pushed);
+        pushed
+    }
+
+    /// Whether a request would find room.
+    pub(crate) fn has_room(&mut self) -> bool {
+        !self.uring.submission().is_full()
+    }
+
+    /// Makes the kernel see what was pushed, and completes what it has ready, without waiting.
+    pub(crate) fn publish(&mut self) -> io::Result<()> {
+        let mut flags = EnterFlags::empty();
+        let queue = self.uring.submission();
+        let submit = match self.poller {
+            Some(_) => {
+                // `need_wakeup` has the full fence that must stand between the tail's store and the flag's load.
+                flags.set(EnterFlags::SQ_WAKEUP, !queue.is_empty() && queue.need_wakeup());
+                0
+            }
+            None => queue.len() as u32,
+        };
+        let (overflow, taskrun) = (queue.cq_overflow(), queue.taskrun());
+        drop(queue);
+        // An overflowed completion queue and deferred task work are both served by GETEVENTS only.
+        flags.set(EnterFlags::GETEVENTS, overflow || taskrun || submit > 0);
+        if flags.is_empty() {
+            return Ok(());
+        }
+        self.counts.overflows += u64::from(overflow);
+        self.enter(submit, 0, flags, None)
+    }
+
+    /// Whether [`reap`](Ring::reap) or [`publish`](Ring::publish) would find a completion: looks, calls nothing.
+    pub(crate) fn has_completions(&mut self) -> bool {
+        if !self.uring.completion().is_empty() {
+            return true;
+        }
+        let queue = self.uring.submission();
+        queue.taskrun() || queue.cq_overflow()
+    }
+
+    /// Publishes and waits until a completion is there, `timeout` (`None`: for ever) has passed, or a signal arrives.
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        if !self.uring.completion().is_empty() {
+            return self.publish();
+        }
+        let queue = self.uring.submission();
+        let submit = if self.poller.is_some() { 0 } else { queue.len() as u32 };
+        let wakeup = self.poller.is_some() && !queue.is_empty() && queue.need_wakeup();
+        self.counts.overflows += u64::from(queue.cq_overflow());
+        drop(queue);
+        let mut flags = EnterFlags::GETEVENTS;
+        flags.set(EnterFlags::SQ_WAKEUP, wakeup);
+        self.enter(submit, 1, flags, timeout)
+    }
+
+    /// Waits until the queue has room again: polled, for the poller to consume; entered, by submitting.
+    pub(crate) fn wait_for_room(&mut self) -> io::Result<()> {
+        if self.poller.is_none() {
+            return self.publish();
+        }
+        let mut flags = EnterFlags::SQ_WAIT;
+        flags.set(EnterFlags::SQ_WAKEUP, self.uring.submission().need_wakeup());
+        self.enter(0, 0, flags, None)
+    }
+
+    fn enter(&mut self, submit: u32, want: u32, flags: EnterFlags, timeout: Option<Duration>) -> io::Result<()> {
+        self.counts.enters += 1;
+        self.counts.wakeups += u64::from(flags.contains(EnterFlags::SQ_WAKEUP));
+        let submitter = self.uring.submitter();
+        let result = match timeout {
+            Some(timeout) => {
+                let timespec = Timespec::from(timeout);
+                let args = SubmitArgs::new().timespec(&timespec);
+                let flags = flags | EnterFlags::EXT_ARG;
+                // SAFETY: the flags and counts fit together as io_uring_enter(2) asks; with EXT_ARG the argument is a
+                // `SubmitArgs`, alive during the call.
+                unsafe { submitter.enter(submit, want, flags.bits(), Some(&args)) }
+            }
+            // SAFETY: as above; without EXT_ARG a missing argument means an unchanged signal mask.
+            None => unsafe { submitter.enter::<libc::sigset_t>(submit, want, flags.bits(), None) },
+        };
+        match result {
+            Ok(_) => Ok(()),
+            Err(error) => match error.raw_os_error() {
+                // The time is up; a signal came; the completion queue must be emptied first (EBUSY) or memory is short
+                // for now (EAGAIN): the caller's next turn does what there is to do.
+                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Hands every CQE that is in the queue to `each`.
+    pub(crate) fn reap(&mut self, mut each: impl FnMut(cqueue::Entry)) {
+        for cqe in self.uring.completion() {
+            self.counts.cqes += 1;
+            each(cqe);
+        }
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        if let Some(poller) = &self.poller {
+            poller.leave(self.uring.as_raw_fd());
+        }
+    }
+}

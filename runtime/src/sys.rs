@@ -1,0 +1,79 @@
+//! One system call per function, no policy: what `std`, `io-uring` and `socket2` do not offer.
+//!
+//! Every function returns `io::Result` with the raw errno kept; none retries, logs or decides.
+#![allow(unsafe_code, reason = "calls into libc")]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// CPUs that an affinity mask can name: 8,192, the largest `NR_CPUS` that distributions build with.
+const CPUS_MAX: usize = 8192;
+const WORD_BITS: usize = u64::BITS as usize;
+type CpuMask = [u64; CPUS_MAX / WORD_BITS];
+
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// The CPUs that the thread `tid` may run on, ascending; 0 is the calling thread. `sched_getaffinity(2)`.
+pub(crate) fn affinity(tid: libc::pid_t) -> io::Result<Vec<usize>> {
+    let mut mask: CpuMask = [0; CPUS_MAX / WORD_BITS];
+    // SAFETY: the kernel writes at most `size_of_val(&mask)` bytes into `mask`, which has room for them.
+    check(unsafe { libc::sched_getaffinity(tid, size_of_val(&mask), mask.as_mut_ptr().cast()) })?;
+    Ok((0..CPUS_MAX).filter(|cpu| mask[cpu / WORD_BITS] >> (cpu % WORD_BITS) & 1 == 1).collect())
+}
+
+/// Restricts the thread `tid` (0: the calling one) to `cpus`. `sched_setaffinity(2)`.
+pub(crate) fn set_affinity(tid: libc::pid_t, cpus: &[usize]) -> io::Result<()> {
+    let mut mask: CpuMask = [0; CPUS_MAX / WORD_BITS];
+    for &cpu in cpus {
+        let word = mask.get_mut(cpu / WORD_BITS).ok_or(io::ErrorKind::InvalidInput)?;
+        *word |= 1 << (cpu % WORD_BITS);
+    }
+    // SAFETY: the kernel reads at most `size_of_val(&mask)` bytes of `mask`.
+    check(unsafe { libc::sched_setaffinity(tid, size_of_val(&mask), mask.as_ptr().cast()) }).map(drop)
+}
+
+/// A new event counter at 0, non-blocking and close-on-exec. `eventfd(2)`.
+pub(crate) fn eventfd() -> io::Result<OwnedFd> {
+    // SAFETY: takes no pointers.
+    let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+    // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Adds 1 to an event counter, which wakes whoever polls it. Never blocks; fails only if `fd` is no eventfd or the
+/// counter is full, which needs 2^64 calls.
+pub(crate) fn eventfd_add(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let one = 1_u64;
+    // SAFETY: the kernel reads 8 bytes of `one`.
+    let written = unsafe { libc::write(fd.as_raw_fd(), (&raw const one).cast(), size_of::<u64>()) };
+    if written < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Closes a descriptor that the kernel has handed over and nothing in Rust owns yet. `close(2)`.
+pub(crate) fn close(fd: RawFd) {
+    // SAFETY: the caller received `fd` from the kernel as a new descriptor and gives it up with this call. The result
+    // is of no use: Linux frees the number whatever close(2) returns.
+    unsafe { libc::close(fd) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn affinity_round_trips() {
+        let all = affinity(0).unwrap();
+        assert!(!all.is_empty());
+        set_affinity(0, &all[..1]).unwrap();
+        assert_eq!(affinity(0).unwrap(), all[..1]);
+        set_affinity(0, &all).unwrap();
+        assert_eq!(affinity(0).unwrap(), all);
+    }
+
+    #[test]
+    fn a_cpu_beyond_the_mask_is_an_error_not_a_panic() {
+        assert_eq!(set_affinity(0, &[CPUS_MAX]).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+}

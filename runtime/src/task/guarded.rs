@@ -1,0 +1,68 @@
+//! The future inside a task: turns panics, aborts and shutdown into its output, and lets no panic out.
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use super::{Header, JoinError};
+
+pin_project! {
+    /// A future that never panics: neither when polled nor when dropped.
+    pub(super) struct Guarded<'a, F> {
+        #[pin]
+        future: Option<F>,
+        header: &'a Header,
+    }
+
+    impl<F> PinnedDrop for Guarded<'_, F> {
+        fn drop(this: Pin<&mut Self>) {
+            // The panic of a destructor has nobody to go to here; the hook has reported it.
+            let _ = this.end();
+        }
+    }
+}
+
+impl<'a, F> Guarded<'a, F> {
+    pub(super) fn new(future: F, header: &'a Header) -> Self {
+        Guarded { future: Some(future), header }
+    }
+
+    /// Drops the future in place, and says if that panicked.
+    fn end(self: Pin<&mut Self>) -> Result<(), Box<dyn Any + Send>> {
+        let mut this = self.project();
+        this.header.deregister();
+        catch_unwind(AssertUnwindSafe(|| this.future.set(None)))
+    }
+}
+
+impl<F: Future> Future for Guarded<'_, F> {
+    type Output = Result<F::Output, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.as_mut().project();
+        let header = *this.header;
+        let output = match this.future.as_pin_mut() {
+            Some(future) if !header.is_stopped() => match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+                Ok(Poll::Ready(output)) => Ok(output),
+                Ok(Poll::Pending) => {
+                    header.register(cx.waker());
+                    if !header.is_stopped() {
+                        return Poll::Pending;
+                    }
+                    Err(JoinError::aborted())
+                }
+                Err(panic) => Err(JoinError::panicked(panic)),
+            },
+            _ => Err(JoinError::aborted()),
+        };
+        // An output that is there stays valid whatever a destructor does; else the first panic is the one reported.
+        match (output, self.end()) {
+            (Err(error), Err(panic)) if error.is_aborted() => Poll::Ready(Err(JoinError::panicked(panic))),
+            (output, _) => Poll::Ready(output),
+        }
+    }
+}
