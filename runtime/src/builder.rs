@@ -16,7 +16,6 @@ use crate::worker::Worker;
 
 /// Which CPUs get a core.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Cores {
     /// The first so many of the usable CPUs.
     Count(usize),

@@ -39,6 +39,8 @@ pub struct Fd(Rc<Inner>);
 struct Inner {
     /// `None` only while it is being dropped or turned into something else.
     owned: Option<OwnedFd>,
+    /// Not closed through the ring.
+    prompt: bool,
     /// Who waits to be the last owner.
     last_owner: RefCell<Option<Waker>>,
 }
@@ -47,7 +49,13 @@ impl Fd {
     /// Takes over a descriptor. For sockets and pipes it does not matter whether it is in non-blocking mode: an operation
     /// waits in either.
     pub fn new(owned: OwnedFd) -> Self {
-        Fd(Rc::new(Inner { owned: Some(owned), last_owner: RefCell::default() }))
+        Fd(Rc::new(Inner { owned: Some(owned), prompt: false, last_owner: RefCell::default() }))
+    }
+
+    /// Takes over a descriptor that is closed by a system call, before the drop of its last owner returns: one whose closing
+    /// has an effect that the next statement may rely on, as a listener's frees its port.
+    pub fn new_prompt(owned: OwnedFd) -> Self {
+        Fd(Rc::new(Inner { owned: Some(owned), prompt: true, last_owner: RefCell::default() }))
     }
 
     /// The descriptor itself, if neither a clone nor an operation in flight holds it too.
@@ -91,12 +99,6 @@ impl Fd {
     pub async fn close(self) -> io::Result<()> {
         op::close(self.into_last_owner().await).await
     }
-
-    /// Closes the descriptor now, by a system call, if this is the last owner; else when the last one is gone. For
-    /// descriptors whose closing has an effect that the next statement may rely on, as a listener's frees its port.
-    pub fn close_now(self) {
-        drop(self.try_into_owned());
-    }
 }
 
 impl Drop for Fd {
@@ -111,7 +113,9 @@ impl Drop for Fd {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if let Some(owned) = self.owned.take() {
+        if let Some(owned) = self.owned.take()
+            && !self.prompt
+        {
             op::close_detached(owned);
         }
     }

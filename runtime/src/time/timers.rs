@@ -39,9 +39,12 @@ impl Timers {
     /// Replaces a timer's waker, unless it has fired. Returns the one to be dropped: outside, since that may run code of
     /// others.
     pub(crate) fn update(&self, key: Key, waker: &Waker) -> Option<Waker> {
-        let mut wheel = self.wheel.borrow_mut();
-        let current = wheel.get_mut(key)?;
-        (!current.will_wake(waker)).then(|| std::mem::replace(current, waker.clone()))
+        if self.wheel.borrow_mut().get_mut(key)?.will_wake(waker) {
+            return None;
+        }
+        // Cloned outside of the borrow: that is code of others too.
+        let waker = waker.clone();
+        Some(std::mem::replace(self.wheel.borrow_mut().get_mut(key)?, waker))
     }
 
     /// Takes a timer out, unless it has fired.
