@@ -10,11 +10,8 @@ mod recorder;
 mod refuser;
 
 use std::cell::{Cell, RefCell};
-use std::env::current_exe;
-use std::error::Error;
 use std::future::poll_fn;
 use std::num::ParseIntError;
-use std::process::Command;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -109,17 +106,6 @@ async fn a_test_should_panic() {
 async fn an_attribute_may_stand_above() {
     yield_once().await;
     panic!("of the test");
-}
-
-#[runtime::test]
-#[ignore = "for the next test"]
-async fn ignored() {}
-
-#[test]
-fn a_test_can_be_ignored() -> Result<(), Box<dyn Error>> {
-    let harness = Command::new(current_exe()?).args(["--list", "--ignored"]).output()?;
-    assert_eq!(String::from_utf8(harness.stdout)?.lines().next(), Some("ignored: test"));
-    Ok(())
 }
 
 // --- options

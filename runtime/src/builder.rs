@@ -204,7 +204,9 @@ impl Options {
         let one_cpu = std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() == 1);
         let why_entered = match builder.mode {
             Some(Mode::Entered) => Some("entered rings were asked for".into()),
-            None if one_cpu => Some("there is one usable CPU, which a poller would take from the core".into()),
+            None if one_cpu => {
+                Some("there is one usable CPU, which a poller would take from the core".into())
+            }
             _ => None,
         };
         Ok(Options {
@@ -244,7 +246,9 @@ fn choose_cpus(builder: &Builder, usable: &[usize]) -> Result<Vec<usize>, BuildE
             "ask for fewer cores, or for unpinned ones (pin = false)",
         )),
         Cores::Count(n) => Ok(usable.iter().copied().cycle().take(*n).collect()),
-        Cores::List(list) if list.is_empty() => Err(BuildError::invalid("cores is an empty list", "name a CPU")),
+        Cores::List(list) if list.is_empty() => {
+            Err(BuildError::invalid("cores is an empty list", "name a CPU"))
+        }
         Cores::List(list) => {
             for (index, cpu) in list.iter().enumerate() {
                 if !usable.contains(cpu) {
@@ -252,7 +256,10 @@ fn choose_cpus(builder: &Builder, usable: &[usize]) -> Result<Vec<usize>, BuildE
                     return Err(BuildError::invalid(what, format!("choose among {usable:?}")));
                 }
                 if list[..index].contains(cpu) {
-                    return Err(BuildError::invalid(format!("cores names CPU {cpu} twice"), "name each CPU once"));
+                    return Err(BuildError::invalid(
+                        format!("cores names CPU {cpu} twice"),
+                        "name each CPU once",
+                    ));
                 }
             }
             Ok(list.clone())

@@ -50,5 +50,7 @@ pub(crate) fn with_core<R>(f: impl FnOnce(&Core) -> R) -> Option<R> {
 
 /// The error of an operation that needs a core where there is none.
 pub(crate) fn no_runtime() -> io::Error {
-    io::Error::other("this needs a repoll runtime on its thread: call it inside #[runtime::main] or Runtime::block_on")
+    io::Error::other(
+        "this needs a repoll runtime on its thread: call it inside #[runtime::main] or Runtime::block_on",
+    )
 }

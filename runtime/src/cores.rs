@@ -170,11 +170,11 @@ impl Cluster {
                 }
             }
         };
-        thread::Builder::new()
-            .name(format!("repoll-{index}"))
-            .spawn(body)
-            .map_err(|error| BuildError::thread(format!("the thread of core {index} can't be started"), error))?;
-        let gone = |_| BuildError::thread(format!("the thread of core {index} died"), io::ErrorKind::Other.into());
+        thread::Builder::new().name(format!("repoll-{index}")).spawn(body).map_err(|error| {
+            BuildError::thread(format!("the thread of core {index} can't be started"), error)
+        })?;
+        let gone =
+            |_| BuildError::thread(format!("the thread of core {index} died"), io::ErrorKind::Other.into());
         let mut running = is_ready.recv().map_err(gone)??;
         running.ended = Some(ended);
         Ok(running)
@@ -276,7 +276,9 @@ fn log_broken(_index: usize, _error: &io::Error) {
 fn log_kept(_index: usize, _operations: usize) {
     #[cfg(feature = "log")]
     if _operations > 0 {
-        log::warn!("core {_index}: the kernel kept {_operations} operations past the shutdown deadline; their memory is leaked");
+        log::warn!(
+            "core {_index}: the kernel kept {_operations} operations past the shutdown deadline; their memory is leaked"
+        );
     }
 }
 

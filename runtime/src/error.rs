@@ -73,7 +73,8 @@ impl BuildError {
     }
 
     pub(crate) fn thread(what: impl Into<String>, source: io::Error) -> Self {
-        let remedy = "raise the limit on threads (ulimit -u, cgroup pids.max), or use fewer cores or no pinning";
+        let remedy =
+            "raise the limit on threads (ulimit -u, cgroup pids.max), or use fewer cores or no pinning";
         BuildError {
             kind: BuildErrorKind::Thread,
             what: what.into(),

@@ -58,7 +58,10 @@ pub mod __private {
     use std::error::Error;
 
     /// Reports why a runtime could not be built, and ends the process with code 1.
-    #[allow(clippy::print_stderr, reason = "the main function of a program that can't start has nothing else to report to")]
+    #[allow(
+        clippy::print_stderr,
+        reason = "the main function of a program that can't start has nothing else to report to"
+    )]
     pub fn build_failed(error: crate::BuildError) -> ! {
         eprintln!("error: {error}");
         let mut source = error.source();

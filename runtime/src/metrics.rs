@@ -49,6 +49,8 @@ pub struct CoreMetrics {
     pub parks: u64,
     /// Operations in flight, or finished and not taken.
     pub operations: u64,
+    /// Timers that have not fired.
+    pub timers: u64,
 }
 
 /// A core's counts, written by its thread alone.
@@ -61,11 +63,12 @@ pub(crate) struct CoreCounters {
     overflows: AtomicU64,
     parks: AtomicU64,
     operations: AtomicU64,
+    timers: AtomicU64,
 }
 
 impl CoreCounters {
     /// Makes the counts visible, at a park.
-    pub(crate) fn publish(&self, ring: RingCounts, operations: usize) {
+    pub(crate) fn publish(&self, ring: RingCounts, operations: usize, timers: usize) {
         let RingCounts { enters, wakeups, sqes, cqes, overflows } = ring;
         self.enters.store(enters, Ordering::Relaxed);
         self.wakeups.store(wakeups, Ordering::Relaxed);
@@ -73,6 +76,7 @@ impl CoreCounters {
         self.cqes.store(cqes, Ordering::Relaxed);
         self.overflows.store(overflows, Ordering::Relaxed);
         self.operations.store(operations as u64, Ordering::Relaxed);
+        self.timers.store(timers as u64, Ordering::Relaxed);
         // One writer, so a load and a store do.
         self.parks.store(self.parks.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
@@ -85,5 +89,6 @@ impl CoreCounters {
         metrics.overflows = self.overflows.load(Ordering::Relaxed);
         metrics.parks = self.parks.load(Ordering::Relaxed);
         metrics.operations = self.operations.load(Ordering::Relaxed);
+        metrics.timers = self.timers.load(Ordering::Relaxed);
     }
 }

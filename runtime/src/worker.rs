@@ -83,7 +83,7 @@ impl Worker {
         if !executor.park() {
             return Ok(());
         }
-        self.counters.publish(reactor.counts(), reactor.slots_in_use());
+        self.counters.publish(reactor.counts(), reactor.slots_in_use(), timers.len());
         let start = Instant::now();
         let result = reactor.wait(timers.next());
         self.spin.slept(start.elapsed());

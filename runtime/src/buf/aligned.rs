@@ -42,7 +42,12 @@ impl AlignedBuf {
         let layout = Layout::from_size_align(capacity, align)
             .ok()
             .filter(|layout| layout.size() > 0)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "capacity 0 or an alignment that is no power of two"))?;
+            .ok_or_else(|| {
+                io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "capacity 0 or an alignment that is no power of two",
+                )
+            })?;
         // SAFETY: the layout's size is not 0.
         let ptr = unsafe { alloc::alloc_zeroed(layout) };
         let ptr = NonNull::new(ptr).ok_or(io::ErrorKind::OutOfMemory)?;

@@ -8,7 +8,10 @@
 //!
 //! A read fills a buffer *from its start up to its capacity* and says how much; a `Vec` is left with exactly that
 //! length. To keep what is in it already, read into a slice: `buf.slice(len..)`.
-#![allow(unsafe_code, reason = "the buffer traits promise stable addresses; an aligned buffer owns raw memory")]
+#![allow(
+    unsafe_code,
+    reason = "the buffer traits promise stable addresses; an aligned buffer owns raw memory"
+)]
 
 mod aligned;
 mod slice;

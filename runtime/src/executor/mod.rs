@@ -73,7 +73,8 @@ impl Remote {
     /// Gives the message back if the core has ended.
     fn send(&self, message: Message) -> Result<(), Message> {
         if self.inbox.push(message)? == Pushed::MustWake {
-            sys::eventfd_add(self.wakeup.as_fd()).expect("an event counter that is only added to takes 2^64 - 1 wakes");
+            sys::eventfd_add(self.wakeup.as_fd())
+                .expect("an event counter that is only added to takes 2^64 - 1 wakes");
         }
         Ok(())
     }

@@ -56,8 +56,12 @@ impl Pool {
     }
 
     /// Runs `f` on a thread of the pool. The handle has an error if the pool is closed, or has no thread and can't get one.
-    pub(crate) fn spawn<T: Send + 'static>(self: &Arc<Self>, f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-        let (task, handle) = task::new_remote(move || std::future::ready(f()), Arc::clone(self) as Arc<dyn Home>);
+    pub(crate) fn spawn<T: Send + 'static>(
+        self: &Arc<Self>,
+        f: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        let (task, handle) =
+            task::new_remote(move || std::future::ready(f()), Arc::clone(self) as Arc<dyn Home>);
         // One critical section: else the idle thread that is to take the task might end in between.
         let mut state = self.lock();
         if self.is_closing() {

@@ -14,7 +14,10 @@
 //!
 //! Of all operations: the errors of the man page that each function names, with the raw errno kept; `ECANCELED` when the
 //! runtime shuts down; an error of kind `Other` when awaited outside of a runtime. The buffer always comes back.
-#![allow(unsafe_code, reason = "operations vouch for the memory that their SQEs name; futures for the type behind their key")]
+#![allow(
+    unsafe_code,
+    reason = "operations vouch for the memory that their SQEs name; futures for the type behind their key"
+)]
 
 mod file;
 mod path;
@@ -35,7 +38,8 @@ use io_uring::{opcode, squeue, types};
 
 pub use file::{Allocate, Statx, Sync, Truncate, allocate, statx, statx_at, sync_all, sync_data, truncate};
 pub use path::{
-    CreateDir, Open, OpenHow, Remove, Rename, Symlink, create_dir, open, remove_dir, remove_file, rename, symlink,
+    CreateDir, Open, OpenHow, Remove, Rename, Symlink, create_dir, open, remove_dir, remove_file, rename,
+    symlink,
 };
 pub use read_write::{
     ReadAt, ReadVectored, WriteAt, WriteVectored, read_at, read_vectored_at, write_at, write_vectored_at,
@@ -84,13 +88,17 @@ impl<O: SingleShot> Future for Op<O> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<O::Output> {
         let state = &mut self.get_mut().0;
         if let State::Idle(_) = state {
-            let State::Idle(op) = std::mem::replace(state, State::Finished) else { unreachable!("just seen") };
+            let State::Idle(op) = std::mem::replace(state, State::Finished) else {
+                unreachable!("just seen")
+            };
             match start(op) {
                 Ok((reactor, key)) => *state = State::Started(reactor, key),
                 Err((op, error)) => return Poll::Ready(op.complete(Err(error))),
             }
         }
-        let State::Started(reactor, key) = state else { panic!("an operation was polled after it had finished") };
+        let State::Started(reactor, key) = state else {
+            panic!("an operation was polled after it had finished")
+        };
         // SAFETY: the key came from starting this operation, an `O`; it is used up when the operation comes back.
         let Poll::Ready((op, completion)) = (unsafe { reactor.poll_single::<O>(*key, cx) }) else {
             return Poll::Pending;

@@ -121,7 +121,8 @@ pub fn rename(from: CString, to: CString) -> Op<Rename> {
 // SAFETY: the paths are owned, on the heap.
 unsafe impl Request for Rename {
     fn prepare(&mut self) -> squeue::Entry {
-        opcode::RenameAt::new(WORKING_DIRECTORY, self.from.as_ptr(), WORKING_DIRECTORY, self.to.as_ptr()).build()
+        opcode::RenameAt::new(WORKING_DIRECTORY, self.from.as_ptr(), WORKING_DIRECTORY, self.to.as_ptr())
+            .build()
     }
 }
 

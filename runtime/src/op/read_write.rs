@@ -52,7 +52,9 @@ pub fn read_at<B: IoBufMut>(fd: &Fd, buf: B, offset: u64) -> Op<ReadAt<B>> {
 unsafe impl<B: IoBufMut> Request for ReadAt<B> {
     fn prepare(&mut self) -> squeue::Entry {
         let len = clamp_len(self.buf.bytes_total());
-        opcode::Read::new(types::Fd(self.fd.as_raw_fd()), self.buf.stable_mut_ptr(), len).offset(self.offset).build()
+        opcode::Read::new(types::Fd(self.fd.as_raw_fd()), self.buf.stable_mut_ptr(), len)
+            .offset(self.offset)
+            .build()
     }
 }
 
@@ -86,7 +88,9 @@ pub fn write_at<B: IoBuf>(fd: &Fd, buf: B, offset: u64) -> Op<WriteAt<B>> {
 unsafe impl<B: IoBuf> Request for WriteAt<B> {
     fn prepare(&mut self) -> squeue::Entry {
         let len = clamp_len(self.buf.bytes_init());
-        opcode::Write::new(types::Fd(self.fd.as_raw_fd()), self.buf.stable_ptr(), len).offset(self.offset).build()
+        opcode::Write::new(types::Fd(self.fd.as_raw_fd()), self.buf.stable_ptr(), len)
+            .offset(self.offset)
+            .build()
     }
 }
 
@@ -141,7 +145,10 @@ impl<B: IoBufMut> SingleShot for ReadVectored<B> {
         let Ok(len) = result else { return (result.map(|_| 0), self.bufs) };
         let room: usize = self.bufs.iter().take(IOVECS_MAX).map(IoBufMut::bytes_total).sum();
         if room == 0 {
-            return (Err(io::Error::new(io::ErrorKind::InvalidInput, "none of the buffers has room")), self.bufs);
+            return (
+                Err(io::Error::new(io::ErrorKind::InvalidInput, "none of the buffers has room")),
+                self.bufs,
+            );
         }
         let mut left = len as usize;
         for buf in self.bufs.iter_mut().take(IOVECS_MAX) {

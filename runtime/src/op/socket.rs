@@ -187,7 +187,8 @@ pub fn connect(socket: &Fd, address: SockAddr) -> Op<Connect> {
 // SAFETY: the address is inside the value, which stays put in its slot.
 unsafe impl Request for Connect {
     fn prepare(&mut self) -> squeue::Entry {
-        opcode::Connect::new(types::Fd(self.fd.as_raw_fd()), self.address.as_ptr().cast(), self.address.len()).build()
+        opcode::Connect::new(types::Fd(self.fd.as_raw_fd()), self.address.as_ptr().cast(), self.address.len())
+            .build()
     }
 }
 

@@ -22,7 +22,10 @@
 //! **Critical sections.** Everything is behind one `RefCell`, borrowed for a few instructions at a time. Code of others - a
 //! waker's `wake` or `drop`, the destructor of a buffer - runs only while it is not borrowed, because that code may start or
 //! drop operations itself.
-#![allow(unsafe_code, reason = "brings type-erased operations back, and vouches for their memory towards the ring")]
+#![allow(
+    unsafe_code,
+    reason = "brings type-erased operations back, and vouches for their memory towards the ring"
+)]
 
 mod slots;
 mod table;
@@ -71,7 +74,11 @@ impl Reactor {
     /// # Safety
     ///
     /// `key` came from `start` with an `O` and has neither been taken nor abandoned.
-    pub(crate) unsafe fn poll_single<O: SingleShot>(&self, key: Key, cx: &mut Context<'_>) -> Poll<(O, Completion)> {
+    pub(crate) unsafe fn poll_single<O: SingleShot>(
+        &self,
+        key: Key,
+        cx: &mut Context<'_>,
+    ) -> Poll<(O, Completion)> {
         let mut table = self.table.borrow_mut();
         let entry = table.slots.get_mut(key).expect("a future's slot is in use");
         let Some(completion) = entry.results.pop() else {
@@ -93,7 +100,11 @@ impl Reactor {
     /// # Safety
     ///
     /// As for `poll_single`.
-    pub(crate) unsafe fn poll_multi<O: MultiShot>(&self, key: Key, cx: &mut Context<'_>) -> Poll<Option<io::Result<O::Item>>> {
+    pub(crate) unsafe fn poll_multi<O: MultiShot>(
+        &self,
+        key: Key,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<O::Item>>> {
         let mut table = self.table.borrow_mut();
         let entry = table.slots.get_mut(key).expect("a future's slot is in use");
         let Some(completion) = entry.results.pop() else {
@@ -175,7 +186,11 @@ impl Reactor {
             let alive = self.publish().is_ok();
             self.reap();
             let left = deadline.saturating_duration_since(Instant::now());
-            if self.table.borrow().in_flight() == 0 || left.is_zero() || !alive || self.wait(Some(left)).is_err() {
+            if self.table.borrow().in_flight() == 0
+                || left.is_zero()
+                || !alive
+                || self.wait(Some(left)).is_err()
+            {
                 break;
             }
         }

@@ -70,20 +70,31 @@ unsafe fn locate<O>(storage: *mut u8) -> *mut O {
 struct VtableOf<O>(std::marker::PhantomData<O>);
 
 impl<O: Request> VtableOf<O> {
-    const VTABLE: Vtable = Vtable {
-        // SAFETY (all three): called only on storage that holds an `O`, with nobody else using it.
-        prepare: |storage| unsafe { (*locate::<O>(storage)).prepare() },
-        // SAFETY: as above.
-        discard: |storage, result| unsafe { (*locate::<O>(storage)).discard(result) },
-        // SAFETY: as above; the value is not used again.
-        drop: |storage| unsafe {
+    const VTABLE: Vtable = Vtable { prepare: Self::prepare, discard: Self::discard, drop: Self::drop };
+
+    /// # Safety (of all three)
+    ///
+    /// `storage` holds an `O`, which nobody else uses during the call.
+    unsafe fn prepare(storage: *mut u8) -> squeue::Entry {
+        // SAFETY: see above.
+        unsafe { (*locate::<O>(storage)).prepare() }
+    }
+
+    unsafe fn discard(storage: *mut u8, result: std::io::Result<u32>) {
+        // SAFETY: see above.
+        unsafe { (*locate::<O>(storage)).discard(result) }
+    }
+
+    unsafe fn drop(storage: *mut u8) {
+        // SAFETY: see above; the value is not used again.
+        unsafe {
             if is_inline::<O>() {
                 storage.cast::<O>().drop_in_place();
             } else {
                 drop(Box::from_raw(locate::<O>(storage)));
             }
-        },
-    };
+        }
+    }
 }
 
 /// Where an operation is on its way.
@@ -167,7 +178,8 @@ impl Slots {
         while vacant / CHUNK_SLOTS >= self.chunks.len() {
             // SAFETY: the layout has a size.
             let chunk = unsafe { alloc::alloc(Self::CHUNK) };
-            self.chunks.push(NonNull::new(chunk.cast()).unwrap_or_else(|| alloc::handle_alloc_error(Self::CHUNK)));
+            self.chunks
+                .push(NonNull::new(chunk.cast()).unwrap_or_else(|| alloc::handle_alloc_error(Self::CHUNK)));
         }
         self.generation = self.generation.wrapping_add(1);
         let index = self.entries.insert(Entry {
@@ -194,9 +206,9 @@ impl Slots {
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = (Key, Lifecycle)> {
-        self.entries
-            .iter()
-            .map(|(index, entry)| (Key { index: index as u32, generation: entry.generation }, entry.lifecycle))
+        self.entries.iter().map(|(index, entry)| {
+            (Key { index: index as u32, generation: entry.generation }, entry.lifecycle)
+        })
     }
 
     /// Moves an operation out and frees its slot.
@@ -250,8 +262,10 @@ mod tests {
 
     use super::*;
 
+    #[allow(dead_code, reason = "counts drops")]
     struct Small(Rc<()>);
-    struct Large(Rc<()>, #[allow(dead_code, reason = "makes it large")] [u8; 4096]);
+    #[allow(dead_code, reason = "counts drops, and is large")]
+    struct Large(Rc<()>, [u8; 4096]);
 
     // SAFETY: a no-op names no memory.
     unsafe impl Request for Small {
@@ -318,7 +332,8 @@ mod tests {
         }
         assert_eq!(results.pop().unwrap().result, 0);
         results.push(Completion { result: 3 });
-        let rest: Vec<i32> = std::iter::from_fn(|| results.pop()).map(|completion| completion.result).collect();
+        let rest: Vec<i32> =
+            std::iter::from_fn(|| results.pop()).map(|completion| completion.result).collect();
         assert_eq!(rest, [1, 2, 3]);
     }
 }

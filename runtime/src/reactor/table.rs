@@ -153,13 +153,16 @@ impl Table {
     fn is_still_wanted(&mut self, item: Waiting) -> bool {
         match item {
             Waiting::Request(key) => {
-                let wanted = self.slots.get_mut(key).is_some_and(|entry| entry.lifecycle != Lifecycle::Orphaned);
+                let wanted =
+                    self.slots.get_mut(key).is_some_and(|entry| entry.lifecycle != Lifecycle::Orphaned);
                 if !wanted {
                     self.reclaimable.push(key);
                 }
                 wanted
             }
-            Waiting::Cancel(key) => self.slots.get_mut(key).is_some_and(|entry| entry.lifecycle != Lifecycle::Done),
+            Waiting::Cancel(key) => {
+                self.slots.get_mut(key).is_some_and(|entry| entry.lifecycle != Lifecycle::Done)
+            }
             Waiting::Wakeup => true,
         }
     }

@@ -153,7 +153,13 @@ impl Ring {
         self.enter(0, 0, flags, None)
     }
 
-    fn enter(&mut self, submit: u32, want: u32, flags: EnterFlags, timeout: Option<Duration>) -> io::Result<()> {
+    fn enter(
+        &mut self,
+        submit: u32,
+        want: u32,
+        flags: EnterFlags,
+        timeout: Option<Duration>,
+    ) -> io::Result<()> {
         self.counts.enters += 1;
         self.counts.wakeups += u64::from(flags.contains(EnterFlags::SQ_WAKEUP));
         let submitter = self.uring.submitter();

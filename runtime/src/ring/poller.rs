@@ -116,7 +116,8 @@ fn poller_tid(ring: RawFd) -> Option<libc::pid_t> {
 
 fn is_poller(tid: libc::pid_t) -> bool {
     tid > 0
-        && std::fs::read_to_string(format!("/proc/self/task/{tid}/comm")).is_ok_and(|name| name.starts_with("iou-sqp-"))
+        && std::fs::read_to_string(format!("/proc/self/task/{tid}/comm"))
+            .is_ok_and(|name| name.starts_with("iou-sqp-"))
 }
 
 #[cfg(test)]

@@ -46,17 +46,19 @@ impl<F: Future> Future for Guarded<'_, F> {
         let this = self.as_mut().project();
         let header = *this.header;
         let output = match this.future.as_pin_mut() {
-            Some(future) if !header.is_stopped() => match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
-                Ok(Poll::Ready(output)) => Ok(output),
-                Ok(Poll::Pending) => {
-                    header.register(cx.waker());
-                    if !header.is_stopped() {
-                        return Poll::Pending;
+            Some(future) if !header.is_stopped() => {
+                match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+                    Ok(Poll::Ready(output)) => Ok(output),
+                    Ok(Poll::Pending) => {
+                        header.register(cx.waker());
+                        if !header.is_stopped() {
+                            return Poll::Pending;
+                        }
+                        Err(JoinError::aborted())
                     }
-                    Err(JoinError::aborted())
+                    Err(panic) => Err(JoinError::panicked(panic)),
                 }
-                Err(panic) => Err(JoinError::panicked(panic)),
-            },
+            }
             _ => Err(JoinError::aborted()),
         };
         // An output that is there stays valid whatever a destructor does; else the first panic is the one reported.

@@ -199,7 +199,8 @@ mod tests {
         for _ in 0..3 {
             assert!(inbox.push(item.clone()).is_ok());
         }
-        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| inbox.take(|_| panic!("first"))));
+        let panicked =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| inbox.take(|_| panic!("first"))));
         assert!(panicked.is_err());
         assert_eq!(std::sync::Arc::strong_count(&item), 1);
         assert!(inbox.push(item.clone()).is_ok());

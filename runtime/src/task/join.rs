@@ -77,7 +77,9 @@ impl<T> Future for JoinHandle<T> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.get_mut().0 {
             State::Spawned(task) => Pin::new(task).poll(cx),
-            State::Refused(error) => Poll::Ready(Err(error.take().expect("JoinHandle polled after its result"))),
+            State::Refused(error) => {
+                Poll::Ready(Err(error.take().expect("JoinHandle polled after its result")))
+            }
             State::Detached => unreachable!("detached by Drop only"),
         }
     }
@@ -133,13 +135,18 @@ impl JoinError {
     /// Gives the error back if the task did not panic.
     pub fn try_into_panic(self) -> Result<Box<dyn Any + Send>, JoinError> {
         match self.0 {
-            Cause::Panicked(payload) => Ok(payload.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())),
+            Cause::Panicked(payload) => {
+                Ok(payload.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()))
+            }
             cause => Err(JoinError(cause)),
         }
     }
 
     fn panic_message(payload: &(dyn Any + Send)) -> Option<&str> {
-        payload.downcast_ref::<&'static str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        payload
+            .downcast_ref::<&'static str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
     }
 }
 

@@ -67,6 +67,11 @@ impl Timers {
         self.fired.replace(fired);
     }
 
+    /// How many timers there are.
+    pub(crate) fn len(&self) -> usize {
+        self.wheel.borrow().len()
+    }
+
     /// How long until [`Timers::fire`] may have something to do; `None`: no timers.
     pub(crate) fn next(&self) -> Option<Duration> {
         let tick = self.wheel.borrow().next_deadline()?;

@@ -129,6 +129,7 @@ impl<T> Wheel<T> {
     }
 
     /// The tick that the clock reads: the latest that [`advance`](Self::advance) was given.
+    #[cfg(test)]
     pub(crate) fn now(&self) -> u64 {
         self.now
     }
