@@ -26,7 +26,7 @@ use crate::ring::{Mode, Poller, Ring, io_uring_disabled};
 use crate::sys;
 use crate::task::{self, Home, JoinHandle};
 use crate::time::timers::Timers;
-use crate::worker::Worker;
+use crate::worker::{SpareCpus, Worker};
 
 thread_local! {
     /// The runtime whose core this thread is.
@@ -38,6 +38,7 @@ pub(crate) struct Cluster {
     options: Options,
     pollers: Vec<Arc<Poller>>,
     pool: Arc<Pool>,
+    spare: Arc<SpareCpus>,
     cores: Vec<Slot>,
 }
 
@@ -85,7 +86,9 @@ impl Cluster {
             .collect();
         let pool = Pool::new(options.blocking_threads_max, options.usable_cpus.clone());
         let cores = (0..options.cores.len()).map(|_| Slot::default()).collect();
-        Arc::new(Cluster { options, pollers, pool, cores })
+        let pollers_used = if options.why_entered.is_some() { 0 } else { options.pollers };
+        let spare = Arc::new(SpareCpus::new(options.usable_cpus.len(), pollers_used));
+        Arc::new(Cluster { options, pollers, pool, spare, cores })
     }
 
     pub(crate) fn options(&self) -> &Options {
@@ -131,7 +134,9 @@ impl Cluster {
             timers: Rc::new(Timers::new()),
             pool: Arc::clone(&self.pool),
         });
-        let worker = Worker::new(core, self.options.spin_max(), Arc::clone(&self.cores[index].counters));
+        self.spare.occupy();
+        let counters = Arc::clone(&self.cores[index].counters);
+        let worker = Worker::new(core, self.options.spin_max(), Arc::clone(&self.spare), counters);
         Ok((worker, Running { remote, info, ended: None }))
     }
 

@@ -4,11 +4,34 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicIsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::context::Core;
 use crate::metrics::CoreCounters;
+
+/// Counts the CPUs that no core and no poller of the runtime occupies. Looking for work instead of sleeping takes a CPU from
+/// somebody as soon as there is none to spare: from the poller, the peer, or whoever else has to run for work to arrive.
+#[derive(Debug)]
+pub(crate) struct SpareCpus(AtomicIsize);
+
+impl SpareCpus {
+    /// For cores that run on `usable` CPUs, beside so many pollers.
+    pub(crate) fn new(usable: usize, pollers: usize) -> Self {
+        SpareCpus(AtomicIsize::new(usable as isize - pollers as isize))
+    }
+
+    /// Another core has started.
+    pub(crate) fn occupy(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn any(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+}
 
 /// How many tasks run before completions are looked at again: a task that is always ready can't starve the reactor.
 const TASKS_PER_TURN: usize = 64;
@@ -17,12 +40,23 @@ const TASKS_PER_TURN: usize = 64;
 pub(crate) struct Worker {
     core: Rc<Core>,
     spin: Spin,
-    counters: std::sync::Arc<CoreCounters>,
+    spare: Arc<SpareCpus>,
+    counters: Arc<CoreCounters>,
 }
 
 impl Worker {
-    pub(crate) fn new(core: Rc<Core>, spin_max: Duration, counters: std::sync::Arc<CoreCounters>) -> Self {
-        Worker { core, spin: Spin::new(spin_max), counters }
+    /// A worker that spins for `spin_max` at most, and only while there are CPUs to spare.
+    pub(crate) fn new(
+        core: Rc<Core>,
+        spin_max: Duration,
+        spare: Arc<SpareCpus>,
+        counters: Arc<CoreCounters>,
+    ) -> Self {
+        Worker { core, spin: Spin::new(spin_max), spare, counters }
+    }
+
+    fn spins(&self) -> bool {
+        self.spin.is_on() && self.spare.any()
     }
 
     /// Drives this core until `main` is ready.
@@ -62,7 +96,7 @@ impl Worker {
         let Core { executor, reactor, timers, .. } = &*self.core;
         executor.run(TASKS_PER_TURN);
         let idle = !executor.has_work();
-        if !idle || self.spin.is_on() || reactor.publishes_for_free() {
+        if !idle || self.spins() || reactor.publishes_for_free() {
             reactor.publish()?;
         }
         let reaped = reactor.reap();
@@ -77,7 +111,7 @@ impl Worker {
     fn wait(&mut self) -> io::Result<()> {
         let Core { executor, reactor, timers, .. } = &*self.core;
         let timeout = timers.next();
-        if self.spin.until(timeout, || reactor.has_completions() || executor.has_work()) {
+        if self.spins() && self.spin.until(timeout, || reactor.has_completions() || executor.has_work()) {
             return Ok(());
         }
         if !executor.park() {

@@ -1,15 +1,18 @@
-//! The task cell: a spawned future, the one allocation that holds it, and the handle that awaits it.
+//! Tasks: their handles, sets of them, and yielding.
 //!
-//! The cell is [`async_task`]'s. What we add, and what the rest of the runtime relies on:
+//! # Inside
 //!
-//! - **A task always ends with an output.** [`guarded::Guarded`] wraps the future: a panic, an abort and the shutdown of its
-//!   core all become an `Err(JoinError)`, so a handle that is awaited never waits for ever and never panics.
-//! - **A future is polled and dropped on its own core only**, though its wakers may be anywhere. A [`Runnable`] woken on
-//!   another thread travels through the core's [`Inbox`] home. Before the core's inbox closes, every task that has been
+//! A spawned future lives in one allocation, a cell of the `async_task` crate. What we add, and what the rest of the runtime
+//! relies on:
+//!
+//! - **A task always ends with an output.** `Guarded` wraps the future: a panic, an abort and the shutdown of its core all
+//!   become an `Err(JoinError)`, so a handle that is awaited never waits for ever and never panics.
+//! - **A future is polled and dropped on its own core only**, though its wakers may be anywhere. A `Runnable` woken on
+//!   another thread travels home through the core's `Inbox`. Before the core's inbox closes, every task that has been
 //!   polled is gone; one that has not (a closure sent by `spawn_on`) is `Send` and may end on the sender's thread.
-//! - **The header** ([`Header`]) is what both sides share: whose task it is, whether it is to stop, and under which key the
-//!   core keeps a waker for it. The core registers a task when its first poll returns `Pending`: one that ends at once
-//!   never touches the registry.
+//! - **The `Header`** is what both sides share: whose task it is, whether it is to stop, and under which key the core keeps a
+//!   waker for it. The core registers a task when its first poll returns `Pending`: one that ends at once never touches
+//!   the registry.
 #![allow(unsafe_code, reason = "spawns futures that are not Send, and owns the inbox's nodes")]
 
 mod guarded;
