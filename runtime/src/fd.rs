@@ -5,7 +5,7 @@
 //! number, would redirect it. So every operation holds a clone of the [`Fd`], and the descriptor is closed when the last
 //! one is gone: through the ring if there is one on this thread, so that closing costs the core no system call.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -41,6 +41,8 @@ struct Inner {
     owned: Option<OwnedFd>,
     /// Not closed through the ring.
     prompt: bool,
+    /// A socket whose last receive left nothing behind.
+    drained: Cell<bool>,
     /// Who waits to be the last owner.
     last_owner: RefCell<Option<Waker>>,
 }
@@ -49,13 +51,23 @@ impl Fd {
     /// Takes over a descriptor. For sockets and pipes it does not matter whether it is in non-blocking mode: an operation
     /// waits in either.
     pub fn new(owned: OwnedFd) -> Self {
-        Fd(Rc::new(Inner { owned: Some(owned), prompt: false, last_owner: RefCell::default() }))
+        Fd(Rc::new(Inner {
+            owned: Some(owned),
+            prompt: false,
+            drained: Cell::default(),
+            last_owner: RefCell::default(),
+        }))
     }
 
     /// Takes over a descriptor that is closed by a system call, before the drop of its last owner returns: one whose closing
     /// has an effect that the next statement may rely on, as a listener's frees its port.
     pub fn new_prompt(owned: OwnedFd) -> Self {
-        Fd(Rc::new(Inner { owned: Some(owned), prompt: true, last_owner: RefCell::default() }))
+        Fd(Rc::new(Inner {
+            owned: Some(owned),
+            prompt: true,
+            drained: Cell::default(),
+            last_owner: RefCell::default(),
+        }))
     }
 
     /// The descriptor itself, if neither a clone nor an operation in flight holds it too.
@@ -68,6 +80,15 @@ impl Fd {
             Some(owned) => Ok(owned),
             None => Err(self),
         }
+    }
+
+    /// Whether the last receive from this socket left nothing behind, so that the next one has to wait most likely.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.0.drained.get()
+    }
+
+    pub(crate) fn set_drained(&self, drained: bool) {
+        self.0.drained.set(drained);
     }
 
     /// Waits until this is the last owner: every clone is gone, and every operation has ended.

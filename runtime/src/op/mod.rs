@@ -100,10 +100,11 @@ impl<O: SingleShot> Future for Op<O> {
             panic!("an operation was polled after it had finished")
         };
         // SAFETY: the key came from starting this operation, an `O`; it is used up when the operation comes back.
-        let Poll::Ready((op, completion)) = (unsafe { reactor.poll_single::<O>(*key, cx) }) else {
+        let Poll::Ready((mut op, completion)) = (unsafe { reactor.poll_single::<O>(*key, cx) }) else {
             return Poll::Pending;
         };
         *state = State::Finished;
+        op.observe(completion.flags);
         Poll::Ready(op.complete(completion.into_result()))
     }
 }

@@ -31,6 +31,11 @@ pub trait SingleShot: Request {
     /// What awaiting the operation gives: the result, and the buffer if there is one.
     type Output;
 
+    /// Sees the completion's flags before [`complete`](SingleShot::complete).
+    fn observe(&mut self, flags: u32) {
+        let _ = flags;
+    }
+
     /// Makes the output of the request's result.
     fn complete(self, result: io::Result<u32>) -> Self::Output;
 }
@@ -48,6 +53,7 @@ pub trait MultiShot: Request {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Completion {
     pub(crate) result: i32,
+    pub(crate) flags: u32,
 }
 
 impl Completion {

@@ -4,7 +4,7 @@ use std::io;
 use std::net::Shutdown as How;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use io_uring::{opcode, squeue, types};
+use io_uring::{cqueue, opcode, squeue, types};
 use socket2::{SockAddr, SockAddrStorage};
 
 use super::read_write::{clamp_len, filled};
@@ -12,6 +12,9 @@ use super::{MultiShot, Op, OpStream, Request, SingleShot};
 use crate::buf::{IoBuf, IoBufMut};
 use crate::fd::Fd;
 use crate::sys;
+
+/// `IORING_RECVSEND_POLL_FIRST`: wait until the socket is ready before the first try.
+const RECVSEND_POLL_FIRST: u16 = 1;
 
 /// Takes over a descriptor that a request has just made.
 fn received(fd: u32) -> Fd {
@@ -40,12 +43,19 @@ pub fn recv<B: IoBufMut>(fd: &Fd, buf: B) -> Op<Recv<B>> {
 unsafe impl<B: IoBufMut> Request for Recv<B> {
     fn prepare(&mut self) -> squeue::Entry {
         let len = clamp_len(self.buf.bytes_total());
-        opcode::Recv::new(types::Fd(self.fd.as_raw_fd()), self.buf.stable_mut_ptr(), len).build()
+        // The kernel need not look for data first where there was none left: it saves a receive that would fail.
+        let ioprio = if self.fd.is_drained() { RECVSEND_POLL_FIRST } else { 0 };
+        let fd = types::Fd(self.fd.as_raw_fd());
+        opcode::Recv::new(fd, self.buf.stable_mut_ptr(), len).ioprio(ioprio).build()
     }
 }
 
 impl<B: IoBufMut> SingleShot for Recv<B> {
     type Output = (io::Result<usize>, B);
+
+    fn observe(&mut self, flags: u32) {
+        self.fd.set_drained(!cqueue::sock_nonempty(flags));
+    }
 
     fn complete(self, result: io::Result<u32>) -> Self::Output {
         filled(self.buf, result)

@@ -328,10 +328,10 @@ mod tests {
     fn results_keep_their_order() {
         let mut results = Results::default();
         for result in 0..3 {
-            results.push(Completion { result });
+            results.push(Completion { result, flags: 0 });
         }
         assert_eq!(results.pop().unwrap().result, 0);
-        results.push(Completion { result: 3 });
+        results.push(Completion { result: 3, flags: 0 });
         let rest: Vec<i32> =
             std::iter::from_fn(|| results.pop()).map(|completion| completion.result).collect();
         assert_eq!(rest, [1, 2, 3]);

@@ -207,7 +207,7 @@ impl Table {
         }
         // Bookkeeping requests have no entry.
         let entry = self.slots.get_mut(key)?;
-        entry.results.push(Completion { result: cqe.result() });
+        entry.results.push(Completion { result: cqe.result(), flags: cqe.flags() });
         let waker = entry.waker.take();
         if !more {
             self.in_flight -= 1;
