@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -348,7 +347,7 @@ impl Runtime {
             panic!("{error}");
         }
         let _entered = self.cluster.enter();
-        match self.worker.borrow_mut().run_main(pin!(main)) {
+        match self.worker.borrow_mut().run_main(main) {
             Ok(output) => output,
             Err(error) => panic!("the ring of core 0 is broken: {error}"),
         }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,7 +12,8 @@ use crate::reactor::Reactor;
 use crate::time::timers::Timers;
 
 thread_local! {
-    static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
+    /// Without a destructor, so that other thread-locals may own a runtime.
+    static CURRENT: ManuallyDrop<RefCell<Option<Rc<Core>>>> = const { ManuallyDrop::new(RefCell::new(None)) };
 }
 
 /// One core's parts. Used by its thread only.
@@ -27,7 +29,8 @@ impl Core {
     /// Makes this the calling thread's core until the guard is dropped.
     pub(crate) fn enter(self: &Rc<Self>) -> CoreEntered {
         let executor = self.executor.enter();
-        CoreEntered { former: CURRENT.replace(Some(Rc::clone(self))), _executor: executor }
+        let former = CURRENT.with(|current| current.replace(Some(Rc::clone(self))));
+        CoreEntered { former, _executor: executor }
     }
 }
 
@@ -39,13 +42,13 @@ pub(crate) struct CoreEntered {
 
 impl Drop for CoreEntered {
     fn drop(&mut self) {
-        CURRENT.set(self.former.take());
+        CURRENT.with(|current| current.replace(self.former.take()));
     }
 }
 
 /// Calls `f` with this thread's core; `None` outside of a runtime.
 pub(crate) fn with_core<R>(f: impl FnOnce(&Core) -> R) -> Option<R> {
-    CURRENT.try_with(|current| current.borrow().as_deref().map(f)).ok().flatten()
+    CURRENT.with(|current| current.borrow().as_deref().map(f))
 }
 
 /// The error of an operation that needs a core where there is none.

@@ -10,6 +10,7 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
@@ -30,7 +31,8 @@ use crate::worker::{SpareCpus, Worker};
 
 thread_local! {
     /// The runtime whose core this thread is.
-    static CURRENT: RefCell<Option<Arc<Cluster>>> = const { RefCell::new(None) };
+    /// Without a destructor, so that other thread-locals may own a runtime.
+    static CURRENT: ManuallyDrop<RefCell<Option<Arc<Cluster>>>> = const { ManuallyDrop::new(RefCell::new(None)) };
 }
 
 /// All cores of a runtime, as every one of their threads sees them.
@@ -205,7 +207,7 @@ impl Cluster {
 
     /// Makes this the calling thread's runtime until the guard is dropped.
     pub(crate) fn enter(self: &Arc<Self>) -> ClusterEntered {
-        ClusterEntered(CURRENT.replace(Some(Arc::clone(self))))
+        ClusterEntered(CURRENT.with(|current| current.replace(Some(Arc::clone(self)))))
     }
 
     /// Ends everything; `first` is the core of the calling thread.
@@ -255,7 +257,7 @@ pub(crate) struct ClusterEntered(Option<Arc<Cluster>>);
 
 impl Drop for ClusterEntered {
     fn drop(&mut self) {
-        CURRENT.set(self.0.take());
+        CURRENT.with(|current| current.replace(self.0.take()));
     }
 }
 
@@ -293,7 +295,7 @@ fn log_stuck(_what: &str) {
 }
 
 fn current() -> Arc<Cluster> {
-    match CURRENT.with_borrow(Clone::clone) {
+    match CURRENT.with(|current| current.borrow().clone()) {
         Some(cluster) => cluster,
         None => panic!("{}", context::no_runtime()),
     }

@@ -11,7 +11,7 @@ use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 use crate::op;
 
@@ -43,7 +43,8 @@ struct Inner {
     prompt: bool,
     /// A socket whose last receive left nothing behind.
     drained: Cell<bool>,
-    /// Who waits to be the last owner.
+    /// Somebody waits to be the last owner, and is woken when he is.
+    closing: Cell<bool>,
     last_owner: RefCell<Option<Waker>>,
 }
 
@@ -51,10 +52,15 @@ impl Fd {
     /// Takes over a descriptor. For sockets and pipes it does not matter whether it is in non-blocking mode: an operation
     /// waits in either.
     pub fn new(owned: OwnedFd) -> Self {
+        Self::shared(owned, false)
+    }
+
+    fn shared(owned: OwnedFd, prompt: bool) -> Self {
         Fd(Rc::new(Inner {
             owned: Some(owned),
-            prompt: false,
+            prompt,
             drained: Cell::default(),
+            closing: Cell::default(),
             last_owner: RefCell::default(),
         }))
     }
@@ -62,12 +68,7 @@ impl Fd {
     /// Takes over a descriptor that is closed by a system call, before the drop of its last owner returns: one whose closing
     /// has an effect that the next statement may rely on, as a listener's frees its port.
     pub fn new_prompt(owned: OwnedFd) -> Self {
-        Fd(Rc::new(Inner {
-            owned: Some(owned),
-            prompt: true,
-            drained: Cell::default(),
-            last_owner: RefCell::default(),
-        }))
+        Self::shared(owned, true)
     }
 
     /// The descriptor itself, if neither a clone nor an operation in flight holds it too.
@@ -91,34 +92,51 @@ impl Fd {
         self.0.drained.set(drained);
     }
 
-    /// Waits until this is the last owner: every clone is gone, and every operation has ended.
-    async fn into_last_owner(self) -> OwnedFd {
-        let mut shared = Some(self);
-        poll_fn(|cx| {
-            let fd = shared.take().expect("polled after it was ready");
-            fd.0.last_owner.replace(Some(cx.waker().clone()));
-            match fd.try_into_owned() {
-                Ok(owned) => Poll::Ready(owned),
-                Err(fd) => {
-                    shared = Some(fd);
-                    Poll::Pending
-                }
-            }
-        })
-        .await
-    }
-
     /// Closes the descriptor and reports what `close(2)` says. Waits first for its clones and for operations in flight.
     ///
     /// # Errors
     ///
-    /// The errors of `close(2)`, after which the descriptor is closed all the same.
+    /// The errors of `close(2)`, after which the descriptor is closed all the same; `EBUSY` if another clone is being closed
+    /// already.
     ///
     /// # Cancel safety
     ///
     /// If the future is dropped, the descriptor is closed as if the `Fd` had been dropped.
     pub async fn close(self) -> io::Result<()> {
-        op::close(self.into_last_owner().await).await
+        if self.0.closing.replace(true) {
+            return Err(io::Error::from_raw_os_error(libc::EBUSY));
+        }
+        let mut closing = Closing(Some(self));
+        let owned = poll_fn(|cx| closing.poll_last_owner(cx)).await;
+        op::close(owned).await
+    }
+}
+
+/// An `Fd` that waits to be the last owner: every clone is gone, and every operation has ended.
+struct Closing(Option<Fd>);
+
+impl Closing {
+    fn poll_last_owner(&mut self, cx: &Context<'_>) -> Poll<OwnedFd> {
+        let fd = self.0.take().expect("polled after it was ready");
+        let waker = cx.waker().clone();
+        let old = fd.0.last_owner.replace(Some(waker));
+        drop(old);
+        match fd.try_into_owned() {
+            Ok(owned) => Poll::Ready(owned),
+            Err(fd) => {
+                self.0 = Some(fd);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        if let Some(fd) = &self.0 {
+            fd.0.closing.set(false);
+            drop(fd.0.last_owner.take());
+        }
     }
 }
 

@@ -25,6 +25,7 @@ compile_error!("repoll is built on io_uring, which only Linux has (6.1 or later)
 
 mod blocking;
 mod builder;
+mod contain;
 mod context;
 mod cores;
 mod error;

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, Ordering};
@@ -64,8 +64,10 @@ impl Worker {
     /// # Errors
     ///
     /// An error of `io_uring_enter(2)` that no later turn would get over.
-    pub(crate) fn run_main<F: Future>(&mut self, mut main: Pin<&mut F>) -> io::Result<F::Output> {
+    pub(crate) fn run_main<F: Future>(&mut self, main: F) -> io::Result<F::Output> {
         let _entered = self.core.enter();
+        // Pinned here, so that it is dropped on its core.
+        let mut main = pin!(main);
         let waker = self.core.executor.main_waker();
         let mut cx = Context::from_waker(&waker);
         waker.wake_by_ref();
@@ -101,7 +103,7 @@ impl Worker {
         }
         let reaped = reactor.reap();
         timers.fire();
-        if idle && reaped == 0 && !executor.has_work() {
+        if idle && reaped == 0 && !executor.has_work() && !executor.is_stopped() {
             self.wait()?;
         }
         Ok(())

@@ -14,6 +14,7 @@ pub(crate) mod pool;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr;
 use std::rc::Rc;
@@ -30,7 +31,8 @@ use crate::task::{Home, Runnable};
 
 thread_local! {
     /// The executor whose thread this is.
-    static CURRENT: RefCell<Option<Rc<Executor>>> = const { RefCell::new(None) };
+    /// Without a destructor, so that other thread-locals may own a runtime.
+    static CURRENT: ManuallyDrop<RefCell<Option<Rc<Executor>>>> = const { ManuallyDrop::new(RefCell::new(None)) };
 }
 
 /// What other threads leave in a core's inbox.
@@ -130,7 +132,7 @@ impl Home for Remote {
 }
 
 fn with_current<R>(f: impl FnOnce(&Executor) -> R) -> Option<R> {
-    CURRENT.try_with(|current| current.borrow().as_deref().map(f)).ok().flatten()
+    CURRENT.with(|current| current.borrow().as_deref().map(f))
 }
 
 /// A core's run queue and tasks. Used by its thread only.
@@ -160,7 +162,7 @@ impl Executor {
 
     /// Makes this the executor of the calling thread until the guard is dropped.
     pub(crate) fn enter(self: &Rc<Self>) -> Entered {
-        Entered(CURRENT.replace(Some(Rc::clone(self))))
+        Entered(CURRENT.with(|current| current.replace(Some(Rc::clone(self)))))
     }
 
     /// Queues a new task.
@@ -235,7 +237,8 @@ impl Executor {
             wakers.into_iter().for_each(Waker::wake);
             self.run(usize::MAX);
             // A task that is registered still but not queued is on its way here: a thread has woken it and is about to push.
-            if self.registry.borrow().is_empty() && !self.has_work() {
+            let unfinished = !self.registry.borrow().is_empty() || !self.queue.borrow().is_empty();
+            if !unfinished && self.remote.inbox.is_empty() {
                 break;
             }
             thread::yield_now();
@@ -254,7 +257,7 @@ pub(crate) struct Entered(Option<Rc<Executor>>);
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        CURRENT.set(self.0.take());
+        CURRENT.with(|current| current.replace(self.0.take()));
     }
 }
 

@@ -38,8 +38,8 @@ use io_uring::{opcode, squeue, types};
 
 pub use file::{Allocate, Statx, Sync, Truncate, allocate, statx, statx_at, sync_all, sync_data, truncate};
 pub use path::{
-    CreateDir, Open, OpenHow, Remove, Rename, Symlink, create_dir, open, remove_dir, remove_file, rename,
-    symlink,
+    CreateDir, HardLink, Open, OpenHow, Remove, Rename, Symlink, create_dir, hard_link, open, remove_dir,
+    remove_file, rename, symlink,
 };
 pub use read_write::{
     ReadAt, ReadVectored, WriteAt, WriteVectored, read_at, read_vectored_at, write_at, write_vectored_at,
@@ -91,6 +91,9 @@ impl<O: SingleShot> Future for Op<O> {
             let State::Idle(op) = std::mem::replace(state, State::Finished) else {
                 unreachable!("just seen")
             };
+            if let Err(error) = op.check() {
+                return Poll::Ready(op.complete(Err(error)));
+            }
             match start(op) {
                 Ok((reactor, key)) => *state = State::Started(reactor, key),
                 Err((op, error)) => return Poll::Ready(op.complete(Err(error))),
@@ -262,10 +265,13 @@ unsafe impl Request for Close {
 }
 
 impl Close {
-    /// The kernel gives the number free even if it reports an error, except when it was told not to begin: then, and only
-    /// then, it is still ours to close.
+    /// The kernel gives the number free even if it reports an error. Only if it was told not to begin, or never told of it
+    /// (an error without an errno), is it still ours to close.
     fn closed(&mut self, result: io::Result<u32>) -> io::Result<()> {
-        let begun = !matches!(&result, Err(error) if error.raw_os_error() == Some(libc::ECANCELED));
+        let begun = match &result {
+            Ok(_) => true,
+            Err(error) => !matches!(error.raw_os_error(), None | Some(libc::ECANCELED)),
+        };
         if begun && let Some(owned) = self.0.take() {
             let _ = owned.into_raw_fd();
         }

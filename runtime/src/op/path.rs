@@ -195,3 +195,35 @@ impl SingleShot for Symlink {
         result.map(drop)
     }
 }
+
+/// A further name of a file; see [`hard_link`].
+#[derive(Debug)]
+pub struct HardLink {
+    original: CString,
+    link: CString,
+}
+
+/// Gives the file `original` a further name, `link`; of a symbolic link, to the link itself. `link(2)`.
+///
+/// # Errors
+///
+/// Those of `link(2)`.
+pub fn hard_link(original: CString, link: CString) -> Op<HardLink> {
+    Op::new(HardLink { original, link })
+}
+
+// SAFETY: the paths are owned, on the heap.
+unsafe impl Request for HardLink {
+    fn prepare(&mut self) -> squeue::Entry {
+        opcode::LinkAt::new(WORKING_DIRECTORY, self.original.as_ptr(), WORKING_DIRECTORY, self.link.as_ptr())
+            .build()
+    }
+}
+
+impl SingleShot for HardLink {
+    type Output = io::Result<()>;
+
+    fn complete(self, result: io::Result<u32>) -> Self::Output {
+        result.map(drop)
+    }
+}

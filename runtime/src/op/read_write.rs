@@ -16,13 +16,18 @@ pub(super) fn clamp_len(len: usize) -> u32 {
 }
 
 /// A read that has nowhere to put anything would return 0, which means the end of the file: almost never what was meant.
+pub(super) fn check_room(bytes: usize) -> io::Result<()> {
+    if bytes > 0 {
+        return Ok(());
+    }
+    let error = "the buffer has no room: give a Vec a capacity, or a slice a longer range";
+    Err(io::Error::new(io::ErrorKind::InvalidInput, error))
+}
+
+/// The output of a read into one buffer.
 pub(super) fn filled<B: IoBufMut>(mut buf: B, result: io::Result<u32>) -> (io::Result<usize>, B) {
     let result = result.map(|len| len as usize);
     if let Ok(len) = result {
-        if len == 0 && buf.bytes_total() == 0 {
-            let error = "the buffer has no room: give a Vec a capacity, or a slice a longer range";
-            return (Err(io::Error::new(io::ErrorKind::InvalidInput, error)), buf);
-        }
         // SAFETY: the kernel has filled `len` bytes from the start, and was told that there are `bytes_total` at most.
         unsafe { buf.set_init(len) };
     }
@@ -60,6 +65,10 @@ unsafe impl<B: IoBufMut> Request for ReadAt<B> {
 
 impl<B: IoBufMut> SingleShot for ReadAt<B> {
     type Output = (io::Result<usize>, B);
+
+    fn check(&self) -> io::Result<()> {
+        check_room(self.buf.bytes_total())
+    }
 
     fn complete(self, result: io::Result<u32>) -> Self::Output {
         filled(self.buf, result)
@@ -141,15 +150,12 @@ unsafe impl<B: IoBufMut> Request for ReadVectored<B> {
 impl<B: IoBufMut> SingleShot for ReadVectored<B> {
     type Output = (io::Result<usize>, Vec<B>);
 
+    fn check(&self) -> io::Result<()> {
+        check_room(self.bufs.iter().take(IOVECS_MAX).map(IoBufMut::bytes_total).sum())
+    }
+
     fn complete(mut self, result: io::Result<u32>) -> Self::Output {
         let Ok(len) = result else { return (result.map(|_| 0), self.bufs) };
-        let room: usize = self.bufs.iter().take(IOVECS_MAX).map(IoBufMut::bytes_total).sum();
-        if room == 0 {
-            return (
-                Err(io::Error::new(io::ErrorKind::InvalidInput, "none of the buffers has room")),
-                self.bufs,
-            );
-        }
         let mut left = len as usize;
         for buf in self.bufs.iter_mut().take(IOVECS_MAX) {
             let filled = left.min(buf.bytes_total());

@@ -31,6 +31,15 @@ pub trait SingleShot: Request {
     /// What awaiting the operation gives: the result, and the buffer if there is one.
     type Output;
 
+    /// Refuses a request that can't be meant, before it is submitted.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    fn check(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Sees the completion's flags before [`complete`](SingleShot::complete).
     fn observe(&mut self, flags: u32) {
         let _ = flags;

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use io_uring::{cqueue, opcode, squeue, types};
 use socket2::{SockAddr, SockAddrStorage};
 
-use super::read_write::{clamp_len, filled};
+use super::read_write::{check_room, clamp_len, filled};
 use super::{MultiShot, Op, OpStream, Request, SingleShot};
 use crate::buf::{IoBuf, IoBufMut};
 use crate::fd::Fd;
@@ -52,6 +52,10 @@ unsafe impl<B: IoBufMut> Request for Recv<B> {
 
 impl<B: IoBufMut> SingleShot for Recv<B> {
     type Output = (io::Result<usize>, B);
+
+    fn check(&self) -> io::Result<()> {
+        check_room(self.buf.bytes_total())
+    }
 
     fn observe(&mut self, flags: u32) {
         self.fd.set_drained(!cqueue::sock_nonempty(flags));

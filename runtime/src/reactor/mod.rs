@@ -38,12 +38,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use crate::contain::{contain_panic, wake_all};
 use crate::op::request::{Completion, MultiShot, Request, SingleShot};
 use crate::ring::{Mode, Ring, RingCounts};
 
 pub(crate) use slots::Key;
 use slots::Lifecycle;
 use table::Table;
+
+/// How long the kernel gets at shutdown in any case.
+const SHUTDOWN_GRACE: Duration = Duration::from_millis(50);
 
 /// A core's reactor. Futures of operations keep it alive, so that their slots outlive the runtime if they do.
 pub(crate) struct Reactor {
@@ -64,9 +68,10 @@ impl Reactor {
         self.table.borrow_mut().start(op, Lifecycle::InFlight)
     }
 
-    /// Submits an operation that nobody awaits. Gives it back if the reactor has shut down.
+    /// Submits an operation that nobody awaits. Gives it back if the reactor has shut down, or if there are many under way:
+    /// whoever produces them faster than the kernel carries them out has to do it by himself.
     pub(crate) fn start_detached<O: Request>(&self, op: O) -> Result<(), O> {
-        self.table.borrow_mut().start(op, Lifecycle::Detached).map(drop)
+        self.table.borrow_mut().start_detached(op)
     }
 
     /// The operation and its completion, once it is done; until then `cx` is woken when it is.
@@ -82,9 +87,9 @@ impl Reactor {
         let mut table = self.table.borrow_mut();
         let entry = table.slots.get_mut(key).expect("a future's slot is in use");
         let Some(completion) = entry.results.pop() else {
-            let old = table.wait_for(key, cx);
+            let needs_waker = table.needs_waker(key, cx);
             drop(table);
-            drop(old);
+            self.wait_for(key, cx, needs_waker);
             return Poll::Pending;
         };
         // SAFETY: the caller vouches for the type; a single-shot operation with a result has had its last CQE.
@@ -111,14 +116,23 @@ impl Reactor {
             if matches!(entry.lifecycle, Lifecycle::Done | Lifecycle::Lost) {
                 return Poll::Ready(None);
             }
-            let old = table.wait_for(key, cx);
+            let needs_waker = table.needs_waker(key, cx);
             drop(table);
-            drop(old);
+            self.wait_for(key, cx, needs_waker);
             return Poll::Pending;
         };
         // SAFETY: the caller vouches for the type; `item` is this crate's code and does not call back.
         let item = unsafe { (*table.slots.get_ptr::<O>(key)).item(completion.into_result()) };
         Poll::Ready(Some(item))
+    }
+
+    /// Cloning and dropping a waker is code of others: outside of the critical section.
+    fn wait_for(&self, key: Key, cx: &Context<'_>, needs_waker: bool) {
+        if needs_waker {
+            let waker = cx.waker().clone();
+            let old = self.table.borrow_mut().set_waker(key, waker);
+            drop(old);
+        }
     }
 
     /// The future of `key` is gone: frees its slot, or sees to it that the last CQE does.
@@ -138,7 +152,7 @@ impl Reactor {
                 unsafe { (last.vtable.discard)(last.storage, completion.into_result()) };
             }
             // SAFETY: as above; the storage is not used again before the slot is freed.
-            unsafe { (last.vtable.drop)(last.storage) };
+            contain_panic(|| unsafe { (last.vtable.drop)(last.storage) });
             self.table.borrow_mut().slots.free(last.key);
         }
     }
@@ -169,9 +183,7 @@ impl Reactor {
     pub(crate) fn reap(&self) -> usize {
         let mut woken = self.woken.take();
         let taken = self.table.borrow_mut().reap(&mut woken);
-        for waker in woken.drain(..) {
-            waker.wake();
-        }
+        wake_all(&mut woken);
         self.woken.replace(woken);
         self.reclaim();
         taken
@@ -180,21 +192,24 @@ impl Reactor {
     /// Refuses new operations, cancels those in flight and waits for their last CQEs until `deadline`. What the kernel has
     /// not given back by then is leaked rather than freed under its hands; returns how many operations that were.
     pub(crate) fn shut_down(&self, deadline: Instant) -> usize {
+        // A poller that is busy elsewhere gets a moment even if the deadline has passed: requests that nobody has seen yet
+        // would be lost, and with them the descriptors that they close.
+        let deadline = deadline.max(Instant::now() + SHUTDOWN_GRACE);
         self.table.borrow_mut().close();
         loop {
             // A failing publish or wait means that no CQE will come that has not come yet.
             let alive = self.publish().is_ok();
             self.reap();
             let left = deadline.saturating_duration_since(Instant::now());
-            if self.table.borrow().in_flight() == 0
-                || left.is_zero()
-                || !alive
-                || self.wait(Some(left)).is_err()
-            {
+            if !self.table.borrow().is_busy() || left.is_zero() || !alive || self.wait(Some(left)).is_err() {
                 break;
             }
         }
-        self.table.borrow_mut().close_ring()
+        let mut woken = Vec::new();
+        let kept = self.table.borrow_mut().close_ring(&mut woken);
+        wake_all(&mut woken);
+        self.reclaim();
+        kept
     }
 
     /// What the ring has done so far; nothing once it is closed.

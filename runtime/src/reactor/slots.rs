@@ -144,7 +144,7 @@ impl Results {
     }
 }
 
-/// The table. Dropping it leaks the operations that are still in it: only the reactor knows when that is right.
+/// The table. Dropping it leaks the operations that are still in it, with their storage.
 #[derive(Default)]
 pub(super) struct Slots {
     entries: Slab<Entry>,
@@ -249,7 +249,11 @@ impl Slots {
 
 impl Drop for Slots {
     fn drop(&mut self) {
-        for chunk in self.chunks.iter().filter(|_| !self.leaked) {
+        // An entry that is still there may be one that the kernel writes to, if the reactor could not be shut down.
+        if self.leaked || !self.entries.is_empty() {
+            return;
+        }
+        for chunk in &self.chunks {
             // SAFETY: allocated in `insert` with this layout.
             unsafe { alloc::dealloc(chunk.as_ptr().cast(), Self::CHUNK) };
         }

@@ -18,6 +18,10 @@ const WAKEUP: Key = Key::reserved(0);
 /// Cancels; they report only failures, which say that the request has completed by itself.
 const CANCEL: Key = Key::reserved(1);
 
+/// How many requests that nobody awaits may be under way: descriptors that are being closed still count against the limit on
+/// open files.
+const DETACHED_MAX: usize = 64;
+
 /// What waits for room in the SQ.
 #[derive(Debug, Clone, Copy)]
 enum Waiting {
@@ -35,14 +39,16 @@ pub(super) struct Reclaimable {
 }
 
 pub(super) struct Table {
-    pub(super) slots: Slots,
     /// `None` once the reactor has shut down.
     pub(super) ring: Option<Ring>,
+    pub(super) slots: Slots,
     backlog: VecDeque<Waiting>,
     /// Slots that nobody will take and the kernel has finished with.
     reclaimable: Vec<Key>,
     /// Requests that the kernel knows and whose last CQE has not come.
     in_flight: usize,
+    /// Slots of requests that nobody awaits and that are to be carried out.
+    detached: usize,
     wakeup: Arc<OwnedFd>,
     /// New operations are refused.
     closed: bool,
@@ -51,11 +57,12 @@ pub(super) struct Table {
 impl Table {
     pub(super) fn new(ring: Ring, wakeup: Arc<OwnedFd>) -> Self {
         let mut table = Table {
-            slots: Slots::default(),
             ring: Some(ring),
+            slots: Slots::default(),
             backlog: VecDeque::new(),
             reclaimable: Vec::new(),
             in_flight: 0,
+            detached: 0,
             wakeup,
             closed: false,
         };
@@ -67,11 +74,12 @@ impl Table {
         self.ring.as_mut().expect("a core that has shut down does not run")
     }
 
-    pub(super) fn in_flight(&self) -> usize {
-        self.in_flight
+    /// Whether the kernel has something to give back, or to be told.
+    pub(super) fn is_busy(&self) -> bool {
+        self.in_flight > 0 || self.has_backlog()
     }
 
-    pub(super) fn has_backlog(&self) -> bool {
+    fn has_backlog(&self) -> bool {
         !self.backlog.is_empty()
     }
 
@@ -83,6 +91,16 @@ impl Table {
         let key = self.slots.insert(op, lifecycle);
         self.push(Waiting::Request(key));
         Ok(key)
+    }
+
+    /// See `Reactor::start_detached`.
+    pub(super) fn start_detached<O: Request>(&mut self, op: O) -> Result<(), O> {
+        if self.detached >= DETACHED_MAX || self.has_backlog() {
+            return Err(op);
+        }
+        self.start(op, Lifecycle::Detached)?;
+        self.detached += 1;
+        Ok(())
     }
 
     /// Pushes into the SQ, or into the backlog if the SQ is full or others wait already.
@@ -111,7 +129,7 @@ impl Table {
         };
         // SAFETY: a request's memory is owned by its operation, which stays in its slot until the last CQE; a cancel names
         // none; the poll names a descriptor that lives as long as this table.
-        if !unsafe { self.ring().try_push(&entry) } {
+        if !unsafe { self.ring().try_push(entry) } {
             return false;
         }
         self.in_flight += usize::from(matches!(item, Waiting::Request(_)));
@@ -212,24 +230,30 @@ impl Table {
         if !more {
             self.in_flight -= 1;
             match entry.lifecycle {
-                Lifecycle::Orphaned | Lifecycle::Detached => self.reclaimable.push(key),
+                Lifecycle::Orphaned => self.reclaimable.push(key),
+                Lifecycle::Detached => {
+                    self.detached -= 1;
+                    self.reclaimable.push(key);
+                }
                 _ => entry.lifecycle = Lifecycle::Done,
             }
         }
         waker
     }
 
-    /// Has `cx` woken with the next completion of `key`; returns the waker that it replaces.
-    pub(super) fn wait_for(&mut self, key: Key, cx: &mut Context<'_>) -> Option<Waker> {
+    /// Whether the next completion of `key` does not wake `cx` yet.
+    pub(super) fn needs_waker(&mut self, key: Key, cx: &Context<'_>) -> bool {
         let entry = self.slots.get_mut(key).expect("a future's slot is in use");
         assert!(
             entry.lifecycle != Lifecycle::Lost,
             "the runtime shut down before the kernel finished this operation, and its memory had to be given up"
         );
-        match &entry.waker {
-            Some(waker) if waker.will_wake(cx.waker()) => None,
-            _ => entry.waker.replace(cx.waker().clone()),
-        }
+        !entry.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
+    }
+
+    /// Has `waker` woken with the next completion of `key`; returns the one that it replaces.
+    pub(super) fn set_waker(&mut self, key: Key, waker: Waker) -> Option<Waker> {
+        self.slots.get_mut(key).expect("a future's slot is in use").waker.replace(waker)
     }
 
     /// See `Reactor::abandon`; returns the future's waker, to be dropped outside.
@@ -269,18 +293,34 @@ impl Table {
     }
 
     /// Closes the ring; returns how many operations the kernel has not given back, whose memory is leaked.
-    pub(super) fn close_ring(&mut self) -> usize {
+    /// The wakers of those whose state that changes are added to `woken`.
+    pub(super) fn close_ring(&mut self, woken: &mut Vec<Waker>) -> usize {
         self.ring = None;
-        self.backlog.clear();
+        // What the kernel was never told of ends here, as cancelled.
+        for waiting in std::mem::take(&mut self.backlog) {
+            if let Waiting::Request(key) = waiting
+                && let Some(entry) = self.slots.get_mut(key)
+            {
+                match entry.lifecycle {
+                    Lifecycle::Queued => {
+                        entry.results.push(Completion { result: -libc::ECANCELED, flags: 0 });
+                        entry.lifecycle = Lifecycle::Done;
+                        woken.extend(entry.waker.take());
+                    }
+                    _ => self.reclaimable.push(key),
+                }
+            }
+        }
         let unfinished: Vec<Key> = self
             .slots
             .keys()
-            .filter(|(_, lifecycle)| *lifecycle != Lifecycle::Done)
+            .filter(|(key, lifecycle)| *lifecycle != Lifecycle::Done && !self.reclaimable.contains(key))
             .map(|(key, _)| key)
             .collect();
         for &key in &unfinished {
             if let Some(entry) = self.slots.get_mut(key) {
                 entry.lifecycle = Lifecycle::Lost;
+                woken.extend(entry.waker.take());
             }
         }
         if !unfinished.is_empty() {

@@ -17,6 +17,7 @@ mod poller;
 mod setup;
 
 use std::io;
+use std::mem;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,9 +57,20 @@ pub(crate) struct RingCounts {
     pub(crate) overflows: u64,
 }
 
+/// Longer waits end early: added to its clock, the kernel might take them for the past.
+const WAIT_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// How many requests are collected before the poller gets to see them: as many as it takes at a time from a ring that it
+/// shares. Each look at the queue's indices costs the core and the poller a cache line that the other one has written.
+const BATCH: usize = 8;
+
 /// One ring, used by the thread that opened it.
 pub(crate) struct Ring {
     uring: IoUring,
+    /// Requests that are accepted, and have room in the queue, but are not in it yet.
+    batch: Vec<squeue::Entry>,
+    /// How many more the queue has room for, at least.
+    room: usize,
     /// The poller that serves the ring; `None` if it is entered.
     poller: Option<Arc<Poller>>,
     pub(crate) counts: RingCounts,
@@ -71,45 +83,62 @@ impl Ring {
             Some(poller) => poller.open_ring(config)?,
             None => setup::entered(config)?,
         };
-        Ok(Ring { uring, poller: poller.cloned(), counts: RingCounts::default() })
+        let room = uring.params().sq_entries() as usize;
+        let batch = Vec::with_capacity(BATCH);
+        Ok(Ring { uring, batch, room, poller: poller.cloned(), counts: RingCounts::default() })
     }
 
     pub(crate) fn mode(&self) -> Mode {
         if self.poller.is_some() { Mode::Polled } else { Mode::Entered }
     }
 
-    /// Writes a request into the queue; returns `false` if the queue is full. The poller may take it at once.
+    /// Accepts a request for the queue; returns `false` if the queue is full. It is in the queue after the next
+    /// [`publish`](Ring::publish) or [`wait`](Ring::wait) at the latest, and the poller may take it at once.
     ///
     /// # Safety
     ///
     /// All memory that the entry names stays valid, and its buffers untouched, until the request's last CQE.
-    pub(crate) unsafe fn try_push(&mut self, entry: &squeue::Entry) -> bool {
-        let mut queue = self.uring.submission();
-        // SAFETY: the caller vouches for the entry's memory.
-        let pushed = unsafe { queue.push(entry) }.is_ok();
-        self.counts.sqes += u64::from(pushed);
-        pushed
+    pub(crate) unsafe fn try_push(&mut self, entry: squeue::Entry) -> bool {
+        if !self.has_room() {
+            return false;
+        }
+        self.room -= 1;
+        self.batch.push(entry);
+        self.counts.sqes += 1;
+        if self.batch.len() == BATCH {
+            self.write_batch();
+        }
+        true
     }
 
     /// Whether a request would find room.
     pub(crate) fn has_room(&mut self) -> bool {
-        !self.uring.submission().is_full()
+        if self.room == 0 {
+            let queue = self.uring.submission();
+            self.room = queue.capacity() - queue.len() - self.batch.len();
+        }
+        self.room > 0
+    }
+
+    /// Writes the batch into the queue; returns how many requests are there that the kernel has not taken.
+    fn write_batch(&mut self) -> usize {
+        let mut queue = self.uring.submission();
+        for entry in self.batch.drain(..) {
+            // SAFETY: whoever pushed the entry vouches for its memory.
+            let pushed = unsafe { queue.push(&entry) };
+            pushed.expect("every request in the batch has room");
+        }
+        let len = queue.len();
+        self.room = queue.capacity() - len;
+        len
     }
 
     /// Makes the kernel see what was pushed, and completes what it has ready, without waiting.
     pub(crate) fn publish(&mut self) -> io::Result<()> {
-        let mut flags = EnterFlags::empty();
-        let queue = self.uring.submission();
-        let submit = match self.poller {
-            Some(_) => {
-                // `need_wakeup` has the full fence that must stand between the tail's store and the flag's load.
-                flags.set(EnterFlags::SQ_WAKEUP, !queue.is_empty() && queue.need_wakeup());
-                0
-            }
-            None => queue.len() as u32,
-        };
-        let (overflow, taskrun) = (queue.cq_overflow(), queue.taskrun());
-        drop(queue);
+        let queued = self.write_batch();
+        let mut flags = self.wakeup(queued);
+        let (overflow, taskrun) = self.pending();
+        let submit = if self.poller.is_some() { 0 } else { queued as u32 };
         // An overflowed completion queue and deferred task work are both served by GETEVENTS only.
         flags.set(EnterFlags::GETEVENTS, overflow || taskrun || submit > 0);
         if flags.is_empty() {
@@ -119,27 +148,49 @@ impl Ring {
         self.enter(submit, 0, flags, None)
     }
 
+    /// The flag that wakes the poller, if it sleeps over `queued` requests.
+    fn wakeup(&mut self, queued: usize) -> EnterFlags {
+        let mut flags = EnterFlags::empty();
+        if self.poller.is_some() && queued > 0 {
+            let queue = self.uring.submission();
+            // `need_wakeup` has the full fence that must stand between the tail's store and the flag's load.
+            flags.set(EnterFlags::SQ_WAKEUP, queue.need_wakeup());
+            // Dropping it would store the tail again, which the poller is reading.
+            mem::forget(queue);
+        }
+        flags
+    }
+
+    /// Whether completions wait in the kernel: because the queue has overflowed, or because task work is deferred.
+    fn pending(&mut self) -> (bool, bool) {
+        let queue = self.uring.submission();
+        let pending = (queue.cq_overflow(), queue.taskrun());
+        mem::forget(queue);
+        pending
+    }
+
+    fn has_cqes(&mut self) -> bool {
+        let queue = self.uring.completion();
+        let has = !queue.is_empty();
+        // Dropping it would store the head again, which the kernel is reading.
+        mem::forget(queue);
+        has
+    }
+
     /// Whether [`reap`](Ring::reap) or [`publish`](Ring::publish) would find a completion: looks, calls nothing.
     pub(crate) fn has_completions(&mut self) -> bool {
-        if !self.uring.completion().is_empty() {
-            return true;
-        }
-        let queue = self.uring.submission();
-        queue.taskrun() || queue.cq_overflow()
+        self.has_cqes() || self.pending() != (false, false)
     }
 
     /// Publishes and waits until a completion is there, `timeout` (`None`: for ever) has passed, or a signal arrives.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        if !self.uring.completion().is_empty() {
+        if self.has_cqes() {
             return self.publish();
         }
-        let queue = self.uring.submission();
-        let submit = if self.poller.is_some() { 0 } else { queue.len() as u32 };
-        let wakeup = self.poller.is_some() && !queue.is_empty() && queue.need_wakeup();
-        self.counts.overflows += u64::from(queue.cq_overflow());
-        drop(queue);
-        let mut flags = EnterFlags::GETEVENTS;
-        flags.set(EnterFlags::SQ_WAKEUP, wakeup);
+        let queued = self.write_batch();
+        let submit = if self.poller.is_some() { 0 } else { queued as u32 };
+        self.counts.overflows += u64::from(self.pending().0);
+        let flags = EnterFlags::GETEVENTS | self.wakeup(queued);
         self.enter(submit, 1, flags, timeout)
     }
 
@@ -148,8 +199,8 @@ impl Ring {
         if self.poller.is_none() {
             return self.publish();
         }
-        let mut flags = EnterFlags::SQ_WAIT;
-        flags.set(EnterFlags::SQ_WAKEUP, self.uring.submission().need_wakeup());
+        let queued = self.write_batch();
+        let flags = EnterFlags::SQ_WAIT | self.wakeup(queued);
         self.enter(0, 0, flags, None)
     }
 
@@ -165,7 +216,7 @@ impl Ring {
         let submitter = self.uring.submitter();
         let result = match timeout {
             Some(timeout) => {
-                let timespec = Timespec::from(timeout);
+                let timespec = Timespec::from(timeout.min(WAIT_MAX));
                 let args = SubmitArgs::new().timespec(&timespec);
                 let flags = flags | EnterFlags::EXT_ARG;
                 // SAFETY: the flags and counts fit together as io_uring_enter(2) asks; with EXT_ARG the argument is a
@@ -188,6 +239,9 @@ impl Ring {
 
     /// Hands every CQE that is in the queue to `each`.
     pub(crate) fn reap(&mut self, mut each: impl FnMut(cqueue::Entry)) {
+        if !self.has_cqes() {
+            return;
+        }
         for cqe in self.uring.completion() {
             self.counts.cqes += 1;
             each(cqe);

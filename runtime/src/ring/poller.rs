@@ -7,7 +7,10 @@
 //! When the last member leaves, the thread ends and the next ring creates a new one.
 //!
 //! **Sharing is verified.** The kernel grants `ATTACH_WQ` also where it does not share (a ring of another process): it then
-//! starts a second thread without a word. So the thread's id is read back from `/proc/self/fdinfo` after every attach.
+//! starts a second thread without a word. So `SqThread` in `/proc/self/fdinfo` of both rings is compared after every attach.
+//!
+//! **The thread's id** is that number too, except in a PID namespace, where fdinfo has the id outside of it. There the
+//! poller is the thread of its name that was not there before.
 //!
 //! **Place.** The thread inherits the affinity of whoever creates it, which may be a pinned worker. It is therefore always
 //! placed on purpose, after it was created, onto [`Poller::cpus`].
@@ -23,8 +26,11 @@ use io_uring::IoUring;
 use super::setup::{self, RingConfig};
 use crate::sys;
 
-/// How long fdinfo may take to name a new poller.
-const FDINFO_PATIENCE: Duration = Duration::from_millis(200);
+/// How long `/proc` may take to show a new poller.
+const PROC_PATIENCE: Duration = Duration::from_millis(200);
+
+/// Held while a poller is created.
+static CREATING: Mutex<()> = Mutex::new(());
 
 /// A poller and the rings that it serves. Shared by the cores of a group.
 #[derive(Debug)]
@@ -61,23 +67,31 @@ impl Poller {
     /// Opens a ring on this poller: creates the kernel thread, or attaches to it and verifies that it is the same one.
     pub(super) fn open_ring(&self, config: &RingConfig) -> io::Result<IoUring> {
         let mut group = self.lock();
-        let attach = group.members.last().copied();
-        let ring = setup::polled(config, self.idle_ms, attach)?;
-        let tid = poller_tid(ring.as_raw_fd());
-        match (attach, group.tid, tid) {
-            (Some(_), Some(shared), Some(own)) if shared != own => {
-                return Err(io::Error::other(format!(
-                    "the kernel started a second poller (thread {own}) instead of sharing thread {shared}"
-                )));
+        let ring = match group.members.last() {
+            Some(&member) => {
+                let ring = setup::polled(config, self.idle_ms, Some(member))?;
+                verify_shared(member, ring.as_raw_fd())?;
+                ring
             }
-            (Some(_), ..) => {}
-            (None, ..) => {
+            None => {
+                let (ring, tid) = self.create(config)?;
                 group.tid = tid;
-                self.place(tid)?;
+                ring
             }
-        }
+        };
         group.members.push(ring.as_raw_fd());
         Ok(ring)
+    }
+
+    /// Opens a ring with a poller of its own, and places the poller.
+    fn create(&self, config: &RingConfig) -> io::Result<(IoUring, Option<libc::pid_t>)> {
+        // One at a time in the process: what is new among the threads is then ours.
+        let _alone = CREATING.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = pollers();
+        let ring = setup::polled(config, self.idle_ms, None)?;
+        let tid = await_poller(ring.as_raw_fd(), &before);
+        self.place(tid)?;
+        Ok((ring, tid))
     }
 
     fn place(&self, tid: Option<libc::pid_t>) -> io::Result<()> {
@@ -97,27 +111,64 @@ impl Poller {
     }
 }
 
-/// The id of the kernel thread that polls `ring`, from `/proc/self/fdinfo`. Asks again while the answer is not one: -1
-/// stands there while the ring's lock is taken, and the creator's own id until the new thread has run for the first time.
-fn poller_tid(ring: RawFd) -> Option<libc::pid_t> {
-    let deadline = Instant::now() + FDINFO_PATIENCE;
-    loop {
-        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{ring}")).ok()?;
-        let tid = info.lines().find_map(|line| line.strip_prefix("SqThread:"))?.trim().parse().ok()?;
-        if is_poller(tid) {
-            return Some(tid);
-        }
-        if Instant::now() > deadline {
-            return None;
-        }
-        thread::sleep(Duration::from_micros(50));
-    }
+/// What `SqThread` is in a ring's fdinfo. `None` while the ring's lock is taken or its poller is dead (-1), and without
+/// `/proc`.
+fn sq_thread(ring: RawFd) -> Option<libc::pid_t> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{ring}")).ok()?;
+    let tid = info.lines().find_map(|line| line.strip_prefix("SqThread:"))?.trim().parse().ok()?;
+    (tid > 0).then_some(tid)
+}
+
+/// The pollers among this process's threads; empty without `/proc`.
+fn pollers() -> Vec<libc::pid_t> {
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return Vec::new() };
+    tasks
+        .filter_map(|task| task.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|&tid| is_poller(tid))
+        .collect()
 }
 
 fn is_poller(tid: libc::pid_t) -> bool {
-    tid > 0
-        && std::fs::read_to_string(format!("/proc/self/task/{tid}/comm"))
-            .is_ok_and(|name| name.starts_with("iou-sqp-"))
+    let name = std::fs::read_to_string(format!("/proc/self/task/{tid}/comm"));
+    name.is_ok_and(|name| name.starts_with("iou-sqp-"))
+}
+
+/// Waits until `found` gives something, for a moment; `None` at once without `/proc`.
+fn patiently<T>(ring: RawFd, mut found: impl FnMut() -> Option<T>) -> Option<T> {
+    if !std::fs::exists(format!("/proc/self/fdinfo/{ring}")).unwrap_or(false) {
+        return None;
+    }
+    let deadline = Instant::now() + PROC_PATIENCE;
+    loop {
+        match found() {
+            None if Instant::now() < deadline => thread::sleep(Duration::from_micros(50)),
+            found => return found,
+        }
+    }
+}
+
+/// The id of the poller that was just created for `ring`, when those in `before` were there already. The new thread takes its
+/// name when it runs for the first time; until then fdinfo has its creator's id.
+fn await_poller(ring: RawFd, before: &[libc::pid_t]) -> Option<libc::pid_t> {
+    patiently(ring, || {
+        let named = sq_thread(ring).filter(|tid| !before.contains(tid) && is_poller(*tid));
+        named.or_else(|| pollers().into_iter().find(|tid| !before.contains(tid)))
+    })
+}
+
+fn verify_shared(member: RawFd, ring: RawFd) -> io::Result<()> {
+    let mut last = None;
+    let same = patiently(ring, || {
+        last = Some((sq_thread(member)?, sq_thread(ring)?));
+        last.filter(|(shared, own)| shared == own)
+    });
+    match (same, last) {
+        (None, Some((shared, own))) => Err(io::Error::other(format!(
+            "the kernel started a second poller (thread {own}) instead of sharing thread {shared}"
+        ))),
+        // Shared; or /proc can't tell, and then there is nothing to hold against it.
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -129,20 +180,24 @@ mod tests {
 
     const CONFIG: RingConfig = RingConfig { entries: 8, cq_entries: 16 };
 
+    fn tid_of(ring: &Ring) -> Option<libc::pid_t> {
+        patiently(ring.uring.as_raw_fd(), || sq_thread(ring.uring.as_raw_fd()))
+    }
+
     #[test]
     fn rings_share_one_verified_poller_that_outlives_its_creator() {
         let poller = Arc::new(Poller::new(5, Vec::new()));
         let first = Ring::open(&CONFIG, Some(&poller)).unwrap();
         let second = Ring::open(&CONFIG, Some(&poller)).unwrap();
         let tid = poller.tid().expect("/proc is mounted");
-        assert_eq!(poller_tid(second.uring.as_raw_fd()), Some(tid));
+        assert_eq!(tid_of(&second), Some(tid));
         drop(first);
         let third = Ring::open(&CONFIG, Some(&poller)).unwrap();
-        assert_eq!(poller_tid(third.uring.as_raw_fd()), Some(tid));
+        assert_eq!(tid_of(&third), Some(tid));
         drop((second, third));
         assert_eq!(poller.tid(), None);
         let fourth = Ring::open(&CONFIG, Some(&poller)).unwrap();
-        assert_eq!(poller_tid(fourth.uring.as_raw_fd()), poller.tid());
+        assert_eq!(tid_of(&fourth), poller.tid());
     }
 
     #[test]
@@ -160,15 +215,17 @@ mod tests {
 
     #[test]
     fn a_second_poller_behind_our_back_is_an_error() {
-        let poller = Arc::new(Poller::new(5, Vec::new()));
-        let _ring = Ring::open(&CONFIG, Some(&poller)).unwrap();
-        poller.lock().tid = Some(1);
-        assert!(Ring::open(&CONFIG, Some(&poller)).err().unwrap().to_string().contains("second poller"));
+        let (one, other) = (Arc::new(Poller::new(5, Vec::new())), Arc::new(Poller::new(5, Vec::new())));
+        let first = Ring::open(&CONFIG, Some(&one)).unwrap();
+        let second = Ring::open(&CONFIG, Some(&other)).unwrap();
+        let error = verify_shared(first.uring.as_raw_fd(), second.uring.as_raw_fd()).unwrap_err();
+        assert!(error.to_string().contains("second poller"), "{error}");
     }
 
     #[test]
     fn a_poller_on_a_cpu_that_is_not_there_is_an_error() {
         let poller = Arc::new(Poller::new(5, vec![8000]));
         assert_eq!(Ring::open(&CONFIG, Some(&poller)).err().unwrap().raw_os_error(), Some(libc::EINVAL));
+        assert_eq!(poller.tid(), None);
     }
 }

@@ -9,6 +9,30 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use super::{Header, JoinError};
+use crate::contain::contain_panic;
+
+/// The output of a task in its cell. If nobody takes it, it is dropped there, by whoever drops the cell's last reference;
+/// its destructor, too, must not get a panic out.
+pub(super) struct Outcome<T>(Option<Result<T, JoinError>>);
+
+impl<T> Outcome<T> {
+    pub(super) fn take(mut self) -> Result<T, JoinError> {
+        self.0.take().expect("an outcome is taken once")
+    }
+}
+
+impl<T> Drop for Outcome<T> {
+    fn drop(&mut self) {
+        if let Some(output) = self.0.take() {
+            contain_panic(|| drop(output));
+        }
+    }
+}
+
+/// The panic of a destructor has nobody to go to; the hook has reported it. Its payload's destructor might panic in turn.
+fn forget_panic(payload: Box<dyn Any + Send>) {
+    std::mem::forget(payload);
+}
 
 pin_project! {
     /// A future that never panics: neither when polled nor when dropped.
@@ -20,8 +44,9 @@ pin_project! {
 
     impl<F> PinnedDrop for Guarded<'_, F> {
         fn drop(this: Pin<&mut Self>) {
-            // The panic of a destructor has nobody to go to here; the hook has reported it.
-            let _ = this.end();
+            if let Err(panic) = this.end() {
+                forget_panic(panic);
+            }
         }
     }
 }
@@ -40,7 +65,7 @@ impl<'a, F> Guarded<'a, F> {
 }
 
 impl<F: Future> Future for Guarded<'_, F> {
-    type Output = Result<F::Output, JoinError>;
+    type Output = Outcome<F::Output>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.as_mut().project();
@@ -63,8 +88,15 @@ impl<F: Future> Future for Guarded<'_, F> {
         };
         // An output that is there stays valid whatever a destructor does; else the first panic is the one reported.
         match (output, self.end()) {
-            (Err(error), Err(panic)) if error.is_aborted() => Poll::Ready(Err(JoinError::panicked(panic))),
-            (output, _) => Poll::Ready(output),
+            (Err(error), Err(panic)) if error.is_aborted() => {
+                Poll::Ready(Outcome(Some(Err(JoinError::panicked(panic)))))
+            }
+            (output, ended) => {
+                if let Err(panic) = ended {
+                    forget_panic(panic);
+                }
+                Poll::Ready(Outcome(Some(output)))
+            }
         }
     }
 }

@@ -63,7 +63,8 @@ impl<T> Inbox<T> {
     /// Adds an item, or gives it back if the inbox is closed. Any thread.
     pub(crate) fn push(&self, item: T) -> Result<Pushed, T> {
         let node = Box::into_raw(Box::new(Node { item, next: mark(EMPTY) }));
-        let mut head = self.head.load(Ordering::Relaxed);
+        // Acquire, here and where the exchange fails: who learns that the inbox is closed also sees what was done before.
+        let mut head = self.head.load(Ordering::Acquire);
         loop {
             if head.addr() == CLOSED {
                 // SAFETY: the node was never published, so it is still this thread's alone.
@@ -74,7 +75,7 @@ impl<T> Inbox<T> {
             unsafe { (*node).next = next };
             // Release: the consumer sees the node's contents. Acquire: this producer sees what the consumer did before
             // it parked.
-            match self.head.compare_exchange_weak(head, node, Ordering::AcqRel, Ordering::Relaxed) {
+            match self.head.compare_exchange_weak(head, node, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(old) if old.addr() == PARKED => return Ok(Pushed::MustWake),
                 Ok(_) => return Ok(Pushed::Awake),
                 Err(now) => head = now,

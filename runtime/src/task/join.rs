@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::task::{Context, Poll};
 
 use super::Task;
+use super::guarded::Outcome;
 
 /// Awaits the output of a spawned task.
 ///
@@ -76,7 +77,7 @@ impl<T> Future for JoinHandle<T> {
     /// If polled again after it gave the result.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.get_mut().0 {
-            State::Spawned(task) => Pin::new(task).poll(cx),
+            State::Spawned(task) => Pin::new(task).poll(cx).map(Outcome::take),
             State::Refused(error) => {
                 Poll::Ready(Err(error.take().expect("JoinHandle polled after its result")))
             }

@@ -32,7 +32,7 @@ use guarded::Guarded;
 
 /// A task that wants to be polled.
 pub(crate) type Runnable = async_task::Runnable<Header>;
-type Task<T> = async_task::Task<Result<T, JoinError>, Header>;
+type Task<T> = async_task::Task<guarded::Outcome<T>, Header>;
 
 /// Who runs a task: a core, or the pool of blocking threads.
 pub(crate) trait Home: Send + Sync + 'static {

@@ -5,6 +5,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::wheel::{Key, Wheel};
+use crate::contain::wake_all;
 
 /// The wheel, with instants instead of ticks. A tick is a millisecond; deadlines are rounded up, so that no timer fires
 /// early, and the clock is rounded down for the same reason.
@@ -61,9 +62,7 @@ impl Timers {
         let now = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut fired = self.fired.take();
         self.wheel.borrow_mut().advance(now, &mut fired);
-        for waker in fired.drain(..) {
-            waker.wake();
-        }
+        wake_all(&mut fired);
         self.fired.replace(fired);
     }
 
