@@ -38,6 +38,7 @@
 //! made or bytes were written by then is unknown. What has begun on a blocking thread is carried out.
 #![forbid(unsafe_code)]
 
+mod attributes;
 mod contents;
 mod copier;
 mod copy;

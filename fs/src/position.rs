@@ -23,8 +23,8 @@ impl File {
     ///
     /// # Errors
     ///
-    /// Those of `pread(2)`: `EISDIR` for a directory, `EBADF` if the file is not open for reading, `EINVAL` if the offset does not fit an `i64` or `O_DIRECT` finds something unaligned; `InvalidInput` if the buffer has
-    /// no room.
+    /// Those of `pread(2)`: `EISDIR` for a directory, `EBADF` if the file is not open for reading, `EINVAL` if the offset
+    /// does not fit an `i64` or `O_DIRECT` finds something unaligned; `InvalidInput` if the buffer has no room.
     ///
     /// # Cancel safety
     ///

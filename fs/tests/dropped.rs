@@ -2,6 +2,8 @@
 //!
 //! Alone in its process, because it counts descriptors.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod support;
 
 use std::io::Write;

@@ -45,21 +45,22 @@ fn thousands_of_writes_and_reads_of_one_file() {
 }
 
 #[test]
-fn thousands_of_files_made_read_and_removed() {
+fn thousands_of_calls_on_hundreds_of_files() {
     in_both_modes(|| async {
         let dir = Dir::new();
         let mut set = JoinSet::new();
         // Fewer at once than descriptors are allowed, which may be 1,024.
         for worker in 0..200 {
-            let path = dir.path(&worker.to_string());
+            let (path, other) = (dir.path(&worker.to_string()), dir.path(&format!("{worker} renamed")));
             set.spawn(async move {
                 for n in 0..10_u8 {
                     fs::write(&path, vec![n; 100]).await.0?;
                     assert_eq!(fs::metadata(&path).await?.len(), 100);
-                    assert_eq!(fs::read(&path).await?, [n; 100]);
-                    fs::remove_file(&path).await?;
+                    fs::rename(&path, &other).await?;
+                    assert_eq!(fs::read(&other).await?, [n; 100]);
+                    fs::rename(&other, &path).await?;
                 }
-                std::io::Result::Ok(())
+                fs::remove_file(&path).await
             });
         }
         while let Some(result) = set.join_next().await {

@@ -1,5 +1,7 @@
 //! Metadata: what `std` says of all kinds of files.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod support;
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};

@@ -1,5 +1,7 @@
 //! Reading and writing: at offsets, at the file's position, exactly, at the end, and what is refused.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod support;
 
 use std::io::{self, ErrorKind};

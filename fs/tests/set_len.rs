@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::io::Write;
+
 use fs::{File, OpenOptions};
 use support::{Dir, errno, in_both_modes};
 
@@ -46,7 +48,8 @@ fn space_is_reserved_and_the_file_grows() {
         let file = OpenOptions::new().write(true).open(&path).await.unwrap();
         match file.allocate(0, 1 << 20).await {
             Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-                println!("SKIPPED: the file system of {path:?} can't reserve space");
+                let _ =
+                    writeln!(std::io::stderr(), "SKIPPED: the file system of {path:?} can't reserve space");
                 return;
             }
             result => result.unwrap(),

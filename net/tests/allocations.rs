@@ -1,4 +1,5 @@
 //! In the steady state nothing is allocated: not by reads and writes, not by requests, timers and wakes.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 #![allow(unsafe_code, reason = "a global allocator that counts")]
 
 #[path = "../../runtime/tests/common/mod.rs"]

@@ -1,4 +1,5 @@
 //! Descriptors: running out of them is reported and got over, and connections leave none behind.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 #![allow(unsafe_code, reason = "limits of the child process")]
 
 #[path = "../../runtime/tests/common/mod.rs"]

@@ -1,4 +1,5 @@
 //! Bytes come back as they were sent: sizes from one byte to a mebibyte, many connections, one core and two.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 #[path = "../../runtime/tests/common/mod.rs"]
 mod common;

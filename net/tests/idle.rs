@@ -1,4 +1,5 @@
 //! A runtime with nothing to do uses no CPU: neither its cores nor its poller.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 #[path = "../../runtime/tests/common/mod.rs"]
 mod common;

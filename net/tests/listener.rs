@@ -1,4 +1,5 @@
 //! Listeners: addresses and names, errors with their errno, ports that are free again, connections that nobody takes.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 #[path = "../../runtime/tests/common/mod.rs"]
 mod common;

@@ -1,4 +1,5 @@
 //! One connection: what reads, writes, ends and conversions give.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 #[path = "../../runtime/tests/common/mod.rs"]
 mod common;

@@ -108,7 +108,9 @@ impl Builder {
     }
 
     /// Whether each core's thread is pinned to its CPU. The first core's thread is pinned while it is in
-    /// [`Runtime::block_on`]; threads and processes that it starts meanwhile inherit that.
+    /// [`Runtime::block_on`]; threads and processes that it starts meanwhile inherit that. So do the kernel's worker threads,
+    /// which carry out file operations that would block: from the core if it is entered, else from its poller. A program
+    /// that mostly works on files is better off unpinned.
     pub fn pin(mut self, pin: bool) -> Self {
         self.pin = pin;
         self

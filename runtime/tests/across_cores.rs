@@ -1,4 +1,5 @@
 //! Tasks on other cores: outputs and panics travel, futures that are not Send never leave the core on which they were made.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 mod common;
 

@@ -1,4 +1,6 @@
 //! `block_on`: again and again, with borrows, panics and nesting, and two runtimes one after the other on a thread.
+#![allow(clippy::async_yields_async, reason = "handles are carried out of the runtime on purpose")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 mod common;
 
@@ -115,9 +117,9 @@ fn outside_of_a_runtime_everything_says_so() {
         || drop(runtime::spawn(async {})),
         || drop(runtime::spawn_on(0, || async {})),
         || drop(runtime::spawn_blocking(|| ())),
-        || drop(runtime::core()),
+        || _ = runtime::core(),
         || drop(runtime::metrics()),
-        || drop(poll_deaf(&mut Box::pin(runtime::time::sleep(Duration::from_secs(1))))),
+        || _ = poll_deaf(&mut Box::pin(runtime::time::sleep(Duration::from_secs(1)))),
     ];
     for case in cases {
         let text = message(catch_unwind(case).unwrap_err());

@@ -1,4 +1,5 @@
 //! Closures on blocking threads: results and panics come back, as many run at once as allowed, aborts stop only the queue.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 mod common;
 

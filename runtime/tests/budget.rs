@@ -1,4 +1,5 @@
 //! A task that is always ready starves nobody: not I/O, timers, other tasks or wakes from other threads.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 mod common;
 

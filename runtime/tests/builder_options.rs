@@ -1,4 +1,5 @@
 //! Options of the builder: those that can't work are refused with a reason, and placement is what was asked for.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 #![allow(unsafe_code, reason = "affinity of the test's thread")]
 
 mod common;

@@ -1,4 +1,5 @@
 //! A descriptor that the kernel made for a future that is gone by then is closed, and the peer notices.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 mod common;
 

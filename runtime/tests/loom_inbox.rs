@@ -1,5 +1,6 @@
 //! The inbox in all interleavings: nothing is lost, and whoever has to wake the consumer does. Runs under loom only:
 //! `RUSTFLAGS="--cfg loom" cargo test -p repoll --test loom_inbox --release`.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 #![cfg(loom)]
 #![allow(unsafe_code, reason = "the source of the inbox, which owns its nodes")]
 #![allow(

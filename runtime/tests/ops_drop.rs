@@ -1,4 +1,5 @@
 //! A dropped or forgotten operation: its memory is freed once, not before the kernel has let go of it, and its slot too.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 #![allow(unsafe_code, reason = "looks at a forgotten buffer through a pointer")]
 
 mod common;
@@ -10,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use common::{
@@ -114,14 +115,18 @@ fn in_the_backlog_and_in_flight_together() {
     }
 }
 
-/// The only thing that happens here is that a request in the backlog is given up. What it holds must be let go of then,
-/// not whenever the core wakes up next: `close` waits for it.
+/// The only thing that happens here is that requests in the backlog are given up: what is in the queue before them waits
+/// for ever. What they hold must be let go of then, not whenever the core wakes up next; `close` waits for it.
 #[test]
+#[ignore = "bug: Reactor::wait takes given-up requests out of the backlog, then sleeps before it frees them (entered)"]
 fn in_the_backlog_alone_it_is_let_go_of() {
     for (mode, spin_us) in MODES.into_iter().flat_map(|mode| [0, 50].map(|spin| (mode, spin))) {
         let builder: Builder = builder(mode).entries(1).spin_us_max(spin_us);
         run_on(builder, mode, async {
-            let (reader, _writer) = pipe();
+            let ((silent, _silent_writer), (reader, _writer)) = (pipe(), pipe());
+            until_operations(0).await;
+            let mut blocker = read_at(&silent, [0], HERE);
+            assert!(poll_deaf(&mut blocker).is_pending());
             let drops = Rc::default();
             let mut reads: Vec<_> = (0..3).map(|_| read_at(&reader, Counted::new(1, &drops), HERE)).collect();
             for read in &mut reads {
@@ -135,6 +140,12 @@ fn in_the_backlog_alone_it_is_let_go_of() {
     }
 }
 
+/// As `std::mem::forget`, but leak checkers can see that it is on purpose.
+fn forget<T>(value: T) {
+    static FORGOTTEN: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+    FORGOTTEN.lock().unwrap().push(Box::into_raw(Box::new(value)).expose_provenance());
+}
+
 #[test]
 fn forgotten_in_flight_its_memory_stays() {
     for mode in MODES {
@@ -146,7 +157,7 @@ fn forgotten_in_flight_its_memory_stays() {
             let mut read = read_at(&reader, buf, HERE);
             assert!(poll_deaf(&mut read).is_pending());
             until_operations(1).await;
-            std::mem::forget(read);
+            forget(read);
             writer.write_all(b"too late").unwrap();
             until("the kernel's write", || {
                 // SAFETY: the buffer was forgotten, so it is never freed; the kernel has written to it or not.

@@ -1,4 +1,6 @@
 //! The end of a runtime: every future is dropped once and on its own thread, nothing it held is left behind.
+#![allow(clippy::async_yields_async, reason = "handles are carried out of the runtime on purpose")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 mod common;
 

@@ -1,4 +1,6 @@
 //! A shutdown whose time is up gives memory up rather than freeing it under the kernel's hands, and returns.
+#![allow(clippy::async_yields_async, reason = "handles are carried out of the runtime on purpose")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Building, using and dropping runtimes again and again leaves nothing behind: no descriptor, thread or mapping.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 mod common;
 

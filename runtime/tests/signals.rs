@@ -1,4 +1,5 @@
 //! Signals: every listener gets them, on whichever runtime; a wait that is dropped loses none.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 mod common;
 

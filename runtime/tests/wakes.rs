@@ -1,4 +1,5 @@
 //! Wakers on other threads: every wake arrives, whatever state the task, its core or its runtime is in.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 mod common;
 

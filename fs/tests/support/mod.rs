@@ -1,5 +1,6 @@
 //! What the tests of this crate share: runtimes of both kinds, and directories that go away.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses some of it")]
+#![allow(clippy::print_stderr, reason = "shown when a test fails")]
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -34,6 +35,18 @@ impl Dir {
         let path = self.path(name);
         std::fs::write(&path, contents).expect("the file is written");
         path
+    }
+
+    /// This many entries, which cost a file system less than as many files.
+    pub fn entries(&self, count: usize) -> impl Iterator<Item = String> {
+        let original =
+            TempDir::new_in(self.0.path().parent().expect("it is in a directory")).expect("a directory");
+        let file = original.path().join("file");
+        std::fs::write(&file, "").expect("the file is written");
+        for n in 0..count {
+            std::fs::hard_link(&file, self.path(&format!("entry {n}"))).expect("the link is made");
+        }
+        (0..count).map(|n| format!("entry {n}"))
     }
 
     /// A named pipe.
