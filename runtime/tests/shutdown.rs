@@ -106,15 +106,16 @@ fn with_tasks_in_every_kind_of_wait_nothing_is_left() {
                     expected +=
                         runtime::spawn_on(core, move || async move { spawn_waiters(&drops) }).await.unwrap();
                 }
+                // Most are in flight by then, the last ones are not.
                 sleep(Duration::from_millis(20)).await;
                 expected += spawn_waiters(&drops);
             });
             drop(runtime);
             until_blocking("the last thread's end", || threads() == threads_before);
-            // The last three tasks may have been ended before they had started theirs.
+            // Of those that were sent to the other core, some may have been ended before they began.
             let dropped = drops.load(Ordering::SeqCst);
             assert!(
-                (expected - 3..=expected).contains(&dropped),
+                (expected - 9..=expected).contains(&dropped),
                 "{mode:?} {entries}: {dropped} of {expected}"
             );
             assert_eq!(descriptors(), before, "{mode:?} {entries}");

@@ -24,27 +24,41 @@ const STRETCH_BYTES: u64 = 64 * 1024 * 1024;
 /// Of the mode, what `chmod(2)` sets, and the part of it that a file is created with.
 const PERMISSION_BITS: u32 = 0o7777;
 const CREATION_BITS: u32 = 0o777;
+/// That the owner may read and write.
+const OWNER_BITS: u32 = 0o600;
 
-/// Buffers to copy with, used for one file after the other.
+/// Buffers to copy with, used for one file after the other; allocated when first used.
 pub(crate) struct Worker {
-    copier: Copier<AlignedBuf>,
+    piece_bytes: usize,
+    depth: usize,
+    copier: Option<Copier<AlignedBuf>>,
     compare: Compare,
 }
 
 impl Worker {
     /// For small files.
-    pub(crate) fn small() -> io::Result<Self> {
+    pub(crate) fn small() -> Self {
         Self::new(SMALL_BYTES, 1)
     }
 
     /// For all others.
-    pub(crate) fn large() -> io::Result<Self> {
+    pub(crate) fn large() -> Self {
         Self::new(PIECE_BYTES, DEPTH)
     }
 
-    fn new(piece_bytes: usize, depth: usize) -> io::Result<Self> {
-        let buffers: io::Result<Vec<_>> = (0..depth).map(|_| AlignedBuf::new(piece_bytes, ALIGN)).collect();
-        Ok(Worker { copier: Copier::new(buffers?), compare: Compare::new(piece_bytes) })
+    fn new(piece_bytes: usize, depth: usize) -> Self {
+        Worker { piece_bytes, depth, copier: None, compare: Compare::new(piece_bytes) }
+    }
+
+    fn copier(&mut self) -> io::Result<&mut Copier<AlignedBuf>> {
+        let copier = match self.copier.take() {
+            Some(copier) => copier,
+            None => {
+                let buffers = (0..self.depth).map(|_| AlignedBuf::new(self.piece_bytes, ALIGN));
+                Copier::new(buffers.collect::<io::Result<_>>()?)
+            }
+        };
+        Ok(self.copier.insert(copier))
     }
 }
 
@@ -58,8 +72,10 @@ pub(crate) async fn copy(
     job.stop.check()?;
     let from = File::open(source).await.at("open", source)?;
     let metadata = from.metadata().await.at("read", source)?;
+    // To go past the page cache it is opened again, which a read-only file refuses.
+    let reopened = if job.direct { OWNER_BITS } else { 0 };
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create_new(true).mode(metadata.mode() & CREATION_BITS);
+    options.read(true).write(true).create_new(true).mode(metadata.mode() & CREATION_BITS | reopened);
     let options = &options;
     let create = move |path| async move { options.open(path).await };
     let (to, path) = job.names.make(place, create).await?;
@@ -100,7 +116,7 @@ struct Transfer<'a> {
 
 impl Transfer<'_> {
     async fn carry_out(self, worker: &mut Worker) -> Result<(), Failure> {
-        self.copy_contents(&mut worker.copier).await?;
+        self.copy_contents(worker.copier().at("allocate a buffer for", self.target)?).await?;
         self.copy_permissions().await?;
         if self.job.verify {
             worker.compare.files((&self.from, self.source), (&self.to, self.target), &self.job.stop).await?;

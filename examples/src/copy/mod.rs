@@ -21,7 +21,7 @@ use std::rc::Rc;
 use futures::lock::Mutex;
 
 use arguments::Arguments;
-use failure::{At, Failure};
+use failure::Failure;
 use file::Worker;
 use place::{Names, Place};
 use plan::Kind;
@@ -54,12 +54,11 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<u64, Failure> {
         stop,
         names: Names::default(),
         report: Report::start(length),
-        large: Mutex::new(Worker::large().at("allocate the buffers for", &plan.source)?),
+        large: Mutex::new(Worker::large()),
     });
     let result = match plan.kind {
         Kind::File { .. } => {
-            let mut worker = Worker::small().at("allocate the buffers for", &plan.source)?;
-            file::copy(&job, &mut worker, &plan.source, &Place::Staged(&plan.target)).await
+            file::copy(&job, &mut Worker::small(), &plan.source, &Place::Staged(&plan.target)).await
         }
         Kind::Tree { exists: true } => tree::merge(&job, &plan.source, &plan.target).await,
         Kind::Tree { exists: false } => tree::create(&job, &plan.source, &plan.target).await,

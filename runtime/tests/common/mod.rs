@@ -1,5 +1,11 @@
 //! What several tests need: both modes, waiting for a state, child processes, counting descriptors, a buffer that counts.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its part of this")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses its part of this"
+)]
 #![allow(unsafe_code, reason = "implements the unsafe buffer traits")]
 
 use std::cell::Cell;
