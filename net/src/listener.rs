@@ -7,8 +7,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures::Stream;
+use futures::lock::Mutex;
 use runtime::fd::Fd;
-use runtime::op::{self, AcceptMany, OpStream};
+use runtime::op::{self, Accept, AcceptMany, Op, OpStream};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use crate::address::{ToAddresses, resolve};
@@ -145,6 +146,9 @@ impl Default for ListenOptions {
 #[derive(Debug)]
 pub struct TcpListener {
     fd: Fd,
+    /// The accept in flight. It stays when the future that awaits it is dropped, for the next one: cancelled, it could take
+    /// with it the connection that has just arrived, or the kernel's word that one has.
+    accepting: Mutex<Option<Op<Accept>>>,
 }
 
 impl TcpListener {
@@ -175,7 +179,7 @@ impl TcpListener {
     }
 
     fn from_owned(owned: OwnedFd) -> Self {
-        TcpListener { fd: Fd::new_prompt(owned) }
+        TcpListener { fd: Fd::new_prompt(owned), accepting: Mutex::default() }
     }
 
     /// Accepts the next connection; gives it and its peer's address.
@@ -187,10 +191,12 @@ impl TcpListener {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped at the moment at which a connection arrives, that connection is closed. A server that
-    /// must not lose any keeps the future, or uses [`incoming`](TcpListener::incoming).
+    /// If the future is dropped, no connection is lost: the next call gets it. Several calls at the same time take turns.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (fd, address) = op::accept(&self.fd).await?;
+        let mut accepting = self.accepting.lock().await;
+        let accepted = accepting.get_or_insert_with(|| op::accept(&self.fd)).await;
+        *accepting = None;
+        let (fd, address) = accepted?;
         let address = address.as_socket().ok_or_else(|| not_ip(&address))?;
         Ok((TcpStream::from_fd(fd), address))
     }
@@ -217,6 +223,7 @@ impl TcpListener {
     ///
     /// Those of `close(2)`.
     pub async fn close(self) -> io::Result<()> {
+        drop(self.accepting);
         self.fd.close().await
     }
 }

@@ -138,7 +138,6 @@ fn connections_that_incoming_had_accepted_are_closed_with_it() {
 }
 
 #[test]
-#[ignore = "bug: a cancelled accept swallows the kernel's exclusive wake-up, and the next accept sleeps beside a connection"]
 fn an_accept_that_is_dropped_leaves_the_listener_working() {
     for mode in MODES {
         run(mode, async {

@@ -49,7 +49,7 @@ fn assert_all_closed(before: usize, what: impl std::fmt::Debug) {
 fn dropped_by_the_main_future_in_the_end() {
     in_child("dropped_by_the_main_future_in_the_end", || {
         limit_descriptors(4096);
-        for what @ (mode, entries, count) in each(10) {
+        for what @ (mode, entries, count) in each(5) {
             let before = descriptors();
             let runtime = builder(mode).entries(entries).build().unwrap();
             runtime.block_on(async {
@@ -66,7 +66,7 @@ fn dropped_by_the_main_future_in_the_end() {
 fn dropped_one_after_the_other_in_the_end() {
     in_child("dropped_one_after_the_other_in_the_end", || {
         limit_descriptors(4096);
-        for what @ (mode, entries, count) in each(10) {
+        for what @ (mode, entries, count) in each(5) {
             let before = descriptors();
             let runtime = builder(mode).entries(entries).build().unwrap();
             runtime.block_on(async { (0..count).for_each(|_| drop(null())) });
@@ -81,7 +81,7 @@ fn dropped_one_after_the_other_in_the_end() {
 fn dropped_with_their_tasks() {
     in_child("dropped_with_their_tasks", || {
         limit_descriptors(4096);
-        for what @ (mode, entries, count) in each(5) {
+        for what @ (mode, entries, count) in each(3) {
             let before = descriptors();
             let runtime = Builder::new().cores(2).pin(false).mode(mode).entries(entries).build().unwrap();
             runtime.block_on(async {

@@ -118,7 +118,6 @@ fn in_the_backlog_and_in_flight_together() {
 /// The only thing that happens here is that requests in the backlog are given up: what is in the queue before them waits
 /// for ever. What they hold must be let go of then, not whenever the core wakes up next; `close` waits for it.
 #[test]
-#[ignore = "bug: Reactor::wait takes given-up requests out of the backlog, then sleeps before it frees them (entered)"]
 fn in_the_backlog_alone_it_is_let_go_of() {
     for (mode, spin_us) in MODES.into_iter().flat_map(|mode| [0, 50].map(|spin| (mode, spin))) {
         let builder: Builder = builder(mode).entries(1).spin_us_max(spin_us);

@@ -1,5 +1,6 @@
 //! The end of a runtime meets wake-ups: a main future that was woken once too often, a core that is awake when it is told to
 //! stop. A shutdown that waits for something that never comes hangs here: in a child process, with an end to patience.
+#![allow(clippy::print_stderr, reason = "says why the process is ended")]
 
 mod common;
 
@@ -112,11 +113,13 @@ fn after_a_timeout_over_a_handle() {
 fn after_a_timeout_over_a_handle_that_is_kept() {
     in_child_with_an_end("after_a_timeout_over_a_handle_that_is_kept", || {
         for mode in MODES {
-            let mut handle = ends(mode, async {
+            let mut kept = None;
+            ends(mode, async {
                 let mut handle = runtime::spawn(pending::<()>());
                 assert!(timeout(Duration::from_millis(5), &mut handle).await.is_err());
-                handle
+                kept = Some(handle);
             });
+            let mut handle = kept.unwrap();
             assert!(handle.is_finished());
             let Poll::Ready(result) = poll_deaf(&mut handle) else { panic!("it is finished") };
             assert!(result.unwrap_err().is_aborted());

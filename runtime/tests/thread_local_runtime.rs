@@ -194,12 +194,12 @@ fn belongings(runtime: &Runtime, fd: &Fd, ended: &Arc<AtomicUsize>) -> Vec<Box<d
 
 /// Thread-locals are dropped in the reverse order of their first use: half of the belongings go before the runtime, half after.
 fn keep_belongings(mode: Mode, ended: Arc<AtomicUsize>, runtime_too: bool) {
-    let (near, mut far) = UnixStream::pair().unwrap();
+    let (near, mut far) = UnixStream::pair().expect("a pair of sockets");
     let fd = Fd::new(OwnedFd::from(near));
     EARLY.with_borrow_mut(|_| ());
     RUNTIME.with_borrow_mut(|_| ());
     LATE.with_borrow_mut(|_| ());
-    let runtime = builder(mode).build().unwrap();
+    let runtime = builder(mode).build().expect("this machine has io_uring");
     EARLY.set(belongings(&runtime, &fd, &ended));
     LATE.set(belongings(&runtime, &fd, &ended));
     if runtime_too {
@@ -208,8 +208,8 @@ fn keep_belongings(mode: Mode, ended: Arc<AtomicUsize>, runtime_too: bool) {
     } else {
         drop(runtime);
         drop(fd);
-        far.set_nonblocking(true).unwrap();
-        let open = far.read(&mut [0]).unwrap_err();
+        far.set_nonblocking(true).expect("a socket can be non-blocking");
+        let open = far.read(&mut [0]).expect_err("nobody writes");
         assert_eq!(open.kind(), ErrorKind::WouldBlock, "the operations that are kept hold it");
     }
     // Closed by whoever is last; nobody can look after that.

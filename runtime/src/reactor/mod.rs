@@ -171,7 +171,15 @@ impl Reactor {
 
     /// Publishes, and waits for a completion, a wake-up from another thread, or `timeout`.
     pub(crate) fn wait(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.table.borrow_mut().wait(timeout)
+        let mut table = self.table.borrow_mut();
+        table.drain_backlog();
+        if table.has_reclaimable() {
+            drop(table);
+            // Their destructors may have given the core something to do.
+            self.reclaim();
+            return Ok(());
+        }
+        table.wait(timeout)
     }
 
     /// Whether there is a completion to take: a look at shared memory.

@@ -151,8 +151,8 @@ impl Table {
         }
     }
 
-    /// Moves the backlog into the SQ as far as there is room.
-    fn drain_backlog(&mut self) {
+    /// Moves the backlog into the SQ as far as there is room. What is not wanted any more becomes reclaimable.
+    pub(super) fn drain_backlog(&mut self) {
         while let Some(&item) = self.backlog.front() {
             if self.is_still_wanted(item) {
                 if !self.try_push(item) {
@@ -196,8 +196,12 @@ impl Table {
         Ok(())
     }
 
+    pub(super) fn has_reclaimable(&self) -> bool {
+        !self.reclaimable.is_empty()
+    }
+
+    /// See `Reactor::wait`, which has drained the backlog.
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        self.drain_backlog();
         if self.has_backlog() {
             return self.ring().wait_for_room();
         }
