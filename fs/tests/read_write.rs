@@ -129,14 +129,9 @@ fn what_can_not_be_is_an_error_with_its_errno_and_the_buffer_comes_back() {
             assert_eq!(errno(reading.read_at(vec![0; 4], offset).await.0), Some(libc::EINVAL));
             assert_eq!(errno(writing.write_at("text", offset).await.0), Some(libc::EINVAL));
         }
-        // Each file system has its own largest file.
-        let largest = i64::MAX as u64;
-        let std = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        // Each file system has its own largest file; here the offset and the length do not even fit together.
+        let (largest, std) = (i64::MAX as u64, std::fs::OpenOptions::new().write(true).open(&path).unwrap());
         assert_eq!(errno(writing.write_at("text", largest).await.0), errno(std.write_at(b"text", largest)));
-        assert_eq!(
-            errno(writing.write_at("text", largest - 4).await.0),
-            errno(std.write_at(b"text", largest - 4))
-        );
         let (result, buf) = reading.write_all_at(vec![1, 2], 0).await;
         assert_eq!((errno(result), buf), (Some(libc::EBADF), vec![1, 2]));
         let (result, buf) = writing.read_exact_at(vec![1, 2], 0).await;

@@ -106,6 +106,7 @@ fn close_waits_for_the_accepts_and_streams_that_hold_the_listener() {
             assert!(poll_once(&mut accept).await.is_pending());
             drop(accept);
             let mut close = Box::pin(listener.close());
+            assert!(poll_once(&mut close).await.is_pending());
             until_operations(1).await;
             assert!(poll_once(&mut close).await.is_pending());
             // Still there: it accepts.

@@ -603,24 +603,3 @@ fn destructors_of_futures() {
         }
     });
 }
-
-/// A handle's awaiter is woken by the task's cell.
-#[test]
-#[ignore = "bug: async-task aborts the process if the waker of a JoinHandle's awaiter panics (abort_on_panic in its \
-            Header::notify), so one such waker ends it from inside Runnable::run"]
-fn wakers_of_handles() {
-    isolated("wakers_of_handles", || {
-        for mode in MODES {
-            run(mode, async {
-                let panicking = Arc::<PanickingWaker>::default();
-                let mut handle = runtime::spawn(async { 5 });
-                let waker = Waker::from(Arc::clone(&panicking));
-                assert!(poll_with(&mut handle, &waker).is_pending());
-                still_works().await;
-                until("the wake-up that panics", || panicking.count() == 1).await;
-                let Poll::Ready(result) = poll_once(&mut handle).await else { panic!("it was woken") };
-                assert_eq!(result.unwrap(), 5);
-            });
-        }
-    });
-}

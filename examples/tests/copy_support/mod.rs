@@ -117,9 +117,15 @@ pub fn start(arguments: &[&dyn AsRef<OsStr>]) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts")
 }
 
-/// What the program printed, having copied everything.
+/// What the program printed, having copied everything. Where temporary directories can't do without the page cache (tmpfs
+/// before Linux 6.6), it is right to say so.
 pub fn assert_copied(output: &Output) -> String {
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    let mut said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if said.contains("can't be opened with O_DIRECT") && said.lines().count() == 1 {
+        skipped("the file system of temporary files has no O_DIRECT");
+        said.clear();
+    }
+    assert_eq!(said, "");
     assert_eq!(output.status.code(), Some(0));
     String::from_utf8(output.stdout.clone()).expect("it prints text")
 }

@@ -47,7 +47,7 @@ use slots::Lifecycle;
 use table::Table;
 
 /// How long the kernel gets at shutdown in any case.
-const SHUTDOWN_GRACE: Duration = Duration::from_millis(50);
+const SHUTDOWN_GRACE: Duration = Duration::from_millis(250);
 
 /// A core's reactor. Futures of operations keep it alive, so that their slots outlive the runtime if they do.
 pub(crate) struct Reactor {
