@@ -133,8 +133,7 @@ use std::time::{Duration, Instant};
 
 use code_of_others::{Bomb, BombBuf, PanickingWaker, Payload, busy_waker};
 use common::{
-    MODES, Wakes, builder, in_child, poll_deaf, poll_once, run, run_on, until, until_blocking,
-    until_operations,
+    MODES, Wakes, builder, in_child, poll_deaf, run, run_on, until, until_blocking, until_operations,
 };
 use runtime::fd::Fd;
 use runtime::op;
