@@ -16,7 +16,8 @@ use super::place::Place;
 const ALIGN: usize = 4096;
 /// A file up to this size is one read and one write.
 const SMALL_BYTES: usize = 128 * 1024;
-/// One read or write of a larger file, and how many of them are in flight: measured, see the project's notes.
+/// One read or write of a larger file, and how many of them are in flight. Of 256 KiB to 4 MiB and 2 to 8 nothing was
+/// faster, from the page cache to ext4.
 const PIECE_BYTES: usize = 1024 * 1024;
 const DEPTH: usize = 4;
 /// After so many bytes of a file the stop flag is looked at.
