@@ -53,7 +53,7 @@ impl<const N: usize> From<[usize; N]> for Cores {
 /// | [`pollers`](Builder::pollers) | 1 | pollers that the cores share |
 /// | [`poller_cpu`](Builder::poller_cpu) | CPUs without a core, else any | where pollers run |
 /// | [`poller_idle_ms`](Builder::poller_idle_ms) | 10 | how long a poller looks before it sleeps |
-/// | [`spin_us_max`](Builder::spin_us_max) | 50 | how long a core looks before it sleeps |
+/// | [`spin_us_max`](Builder::spin_us_max) | 50; 0 with one usable CPU | how long a core looks before it sleeps |
 /// | [`shutdown_ms`](Builder::shutdown_ms) | 5,000 | how long shutdown waits |
 /// | [`blocking_threads_max`](Builder::blocking_threads_max) | 64 | threads of `spawn_blocking` |
 ///
@@ -73,7 +73,7 @@ pub struct Builder {
     pollers: usize,
     poller_cpu: Option<usize>,
     poller_idle_ms: u32,
-    spin_us_max: u32,
+    spin_us_max: Option<u32>,
     shutdown_ms: u64,
     blocking_threads_max: usize,
 }
@@ -89,7 +89,7 @@ impl Builder {
             pollers: 1,
             poller_cpu: None,
             poller_idle_ms: 10,
-            spin_us_max: 50,
+            spin_us_max: None,
             shutdown_ms: 5000,
             blocking_threads_max: 64,
         }
@@ -142,9 +142,9 @@ impl Builder {
     }
 
     /// How long at most a core looks for completions before it sleeps, in microseconds. It looks less if that does not pay,
-    /// and sleeps at once while cores and pollers occupy all usable CPUs.
+    /// and yields in between while cores and pollers occupy all usable CPUs.
     pub fn spin_us_max(mut self, spin_us_max: u32) -> Self {
-        self.spin_us_max = spin_us_max;
+        self.spin_us_max = Some(spin_us_max);
         self
     }
 
@@ -220,7 +220,7 @@ impl Options {
             cores: cpus.into_iter().map(|cpu| builder.pin.then_some(cpu)).collect(),
             usable_cpus,
             entries: builder.entries,
-            spin_us_max: builder.spin_us_max,
+            spin_us_max: builder.spin_us_max.unwrap_or(if one_cpu { 0 } else { 50 }),
             shutdown_ms: builder.shutdown_ms,
         })
     }

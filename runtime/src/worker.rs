@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use crate::context::Core;
 use crate::metrics::CoreCounters;
 
-/// Counts the CPUs that no core and no poller of the runtime occupies. Looking for work instead of sleeping takes a CPU from
-/// somebody as soon as there is none to spare: from the poller, the peer, or whoever else has to run for work to arrive.
+/// Counts the CPUs that no core and no poller of the runtime occupies. Where there is none to spare, looking for work instead
+/// of sleeping takes a CPU from whoever has to run for work to arrive: then a core yields while it looks.
 #[derive(Debug)]
 pub(crate) struct SpareCpus(AtomicIsize);
 
@@ -45,7 +45,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// A worker that spins for `spin_max` at most, and only while there are CPUs to spare.
+    /// A worker that spins for `spin_max` at most, and yields in between if there are no CPUs to `spare`.
     pub(crate) fn new(
         core: Rc<Core>,
         spin_max: Duration,
@@ -53,10 +53,6 @@ impl Worker {
         counters: Arc<CoreCounters>,
     ) -> Self {
         Worker { core, spin: Spin::new(spin_max), spare, counters }
-    }
-
-    fn spins(&self) -> bool {
-        self.spin.is_on() && self.spare.any()
     }
 
     /// Drives this core until `main` is ready.
@@ -98,7 +94,7 @@ impl Worker {
         let Core { executor, reactor, timers, .. } = &*self.core;
         executor.run(TASKS_PER_TURN);
         let idle = !executor.has_work();
-        if !idle || self.spins() || reactor.publishes_for_free() {
+        if !idle || self.spin.is_on() || reactor.publishes_for_free() {
             reactor.publish()?;
         }
         let reaped = reactor.reap();
@@ -113,7 +109,7 @@ impl Worker {
     fn wait(&mut self) -> io::Result<()> {
         let Core { executor, reactor, timers, .. } = &*self.core;
         let timeout = timers.next();
-        if self.spins() && self.spin.until(timeout, || reactor.has_completions() || executor.has_work()) {
+        if self.spin.until(timeout, !self.spare.any(), || reactor.has_completions() || executor.has_work()) {
             return Ok(());
         }
         if !executor.park() {
@@ -151,7 +147,7 @@ struct Spin {
 impl Spin {
     /// Where growing starts, and below which shrinking ends.
     const MIN: Duration = Duration::from_micros(4);
-    /// Looks between two looks at the clock.
+    /// Looks before the first look at the clock.
     const LOOKS: u32 = 32;
 
     fn new(max: Duration) -> Self {
@@ -162,19 +158,25 @@ impl Spin {
         !self.current.is_zero()
     }
 
-    /// Looks until `found` says so (`true`), or the time is up, or `timeout` is nearer than that.
-    fn until(&self, timeout: Option<Duration>, mut found: impl FnMut() -> bool) -> bool {
+    /// Looks until `found` says so (`true`), or the time is up, or `timeout` is nearer than that. `politely`: in longer and
+    /// longer intervals the CPU is offered to others, which costs nothing but the call if nobody wants it.
+    fn until(&self, timeout: Option<Duration>, politely: bool, mut found: impl FnMut() -> bool) -> bool {
         let limit = timeout.map_or(self.current, |timeout| timeout.min(self.current));
         if limit.is_zero() {
             return false;
         }
         let start = Instant::now();
+        let mut looks = Self::LOOKS;
         while start.elapsed() < limit {
-            for _ in 0..Self::LOOKS {
+            for _ in 0..looks {
                 if found() {
                     return true;
                 }
                 std::hint::spin_loop();
+            }
+            if politely {
+                std::thread::yield_now();
+                looks *= 2;
             }
         }
         false
@@ -203,12 +205,12 @@ mod tests {
             spin.slept(Duration::from_secs(1));
         }
         assert!(!spin.is_on());
-        assert!(!spin.until(None, || unreachable!("it does not look")));
+        assert!(!spin.until(None, false, || unreachable!("it does not look")));
         for _ in 0..10 {
             spin.slept(Duration::from_micros(20));
         }
         assert_eq!(spin.current, spin.max);
-        assert!(spin.until(None, || true));
+        assert!(spin.until(None, false, || true));
     }
 
     #[test]
