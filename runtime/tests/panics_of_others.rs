@@ -296,7 +296,8 @@ fn wakers_that_use_the_runtime_while_they_are_cloned_or_dropped() {
                     assert!(poll_with(&mut recv, waker).is_pending());
                     assert!(poll_with(&mut futures::StreamExt::next(&mut accepts), waker).is_pending());
                     assert!(poll_with(&mut timer, waker).is_pending());
-                    assert!(poll_with(&mut short, waker).is_pending());
+                    // It may have passed already.
+                    let _ = poll_with(&mut short, waker);
                     assert!(poll_with(&mut task, waker).is_pending());
                 }
                 far.write_all(b"x").unwrap();
