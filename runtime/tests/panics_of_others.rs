@@ -198,7 +198,7 @@ async fn completions() {
 }
 
 async fn timers() {
-    let deadline = Instant::now() + Duration::from_millis(20);
+    let deadline = Instant::now() + Duration::from_millis(300);
     let count = with_panicking_wakers((0..7).map(|_| sleep_until(deadline)).collect()).await.len();
     assert_eq!(count, 7);
 }
