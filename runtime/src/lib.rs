@@ -31,6 +31,7 @@ mod cores;
 mod error;
 mod executor;
 mod metrics;
+mod owner;
 mod reactor;
 mod ring;
 mod sys;

@@ -5,6 +5,8 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+use std::sync::atomic::AtomicU64;
 
 /// CPUs that an affinity mask can name: 8,192, the largest `NR_CPUS` that distributions build with.
 const CPUS_MAX: usize = 8192;
@@ -56,6 +58,26 @@ pub(crate) fn close(fd: RawFd) {
     // SAFETY: the caller received `fd` from the kernel as a new descriptor and gives it up with this call. The result
     // is of no use: Linux frees the number whatever close(2) returns.
     unsafe { libc::close(fd) };
+}
+
+/// A word that is 0 now and that a fork sets to 0 in the child, whatever it is in the parent. Never freed. `madvise(2)`,
+/// `MADV_WIPEONFORK`, Linux 4.14.
+pub(crate) fn wipe_on_fork_word() -> io::Result<&'static AtomicU64> {
+    let (len, prot) = (size_of::<AtomicU64>(), libc::PROT_READ | libc::PROT_WRITE);
+    // SAFETY: a new anonymous mapping, placed by the kernel; it takes nothing that anybody has.
+    let page =
+        unsafe { libc::mmap(ptr::null_mut(), len, prot, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0) };
+    if page == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the mapping is ours.
+    if let Err(error) = check(unsafe { libc::madvise(page, len, libc::MADV_WIPEONFORK) }) {
+        // SAFETY: the mapping is ours, and nobody has seen it.
+        unsafe { libc::munmap(page, len) };
+        return Err(error);
+    }
+    // SAFETY: the mapping is at least a word long, zeroed, aligned to a page, and never unmapped; only atomics look at it.
+    Ok(unsafe { AtomicU64::from_ptr(page.cast()) })
 }
 
 #[cfg(test)]
