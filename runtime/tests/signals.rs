@@ -1,14 +1,18 @@
-//! Signals: every listener gets them, on whichever runtime; a wait that is dropped loses none.
+//! Signals: every listener gets them, on whichever runtime; a wait that is dropped loses none; none comes from a child.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
+#![allow(unsafe_code, reason = "forks, and blocks signals")]
 
 mod common;
 
+use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Waker};
 
-use common::{MODES, builder, poll_deaf, run, until_operations};
+use common::{MODES, Wakes, builder, descriptors, in_child, poll_deaf, run, until_operations};
 use futures::StreamExt;
 use runtime::Builder;
-use runtime::signal::{SignalKind, ctrl_c, signal};
+use runtime::signal::{Signal, SignalKind, ctrl_c, signal};
 
 // One signal for each test: they share the process.
 fn raise(kind: SignalKind) {
@@ -130,4 +134,116 @@ fn ctrl_c_waits_for_the_interrupt() {
             waiting.await.unwrap().unwrap();
         });
     }
+}
+
+/// Forks a child in which `number` is raised as often as that, and which then ends; waits for it.
+fn raise_in_a_child(number: i32, times: usize) {
+    // SAFETY: the child makes calls that are async-signal-safe only.
+    match unsafe { libc::fork() } {
+        -1 => panic!("fork: {}", std::io::Error::last_os_error()),
+        0 => {
+            // SAFETY: runs the handler.
+            let raised = (0..times).all(|_| unsafe { libc::raise(number) } == 0);
+            // SAFETY: ends the child.
+            unsafe { libc::_exit(i32::from(!raised)) }
+        }
+        child => {
+            let mut status = -1;
+            // SAFETY: the kernel writes one number.
+            let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
+            assert_eq!((waited, status), (child, 0));
+        }
+    }
+}
+
+#[test]
+fn a_signal_in_a_child_does_not_show_in_the_parent() {
+    in_child("a_signal_in_a_child_does_not_show_in_the_parent", || {
+        for mode in MODES {
+            run(mode, async {
+                let mut signals = signal(SignalKind::HANGUP).unwrap();
+                let wakes = Arc::new(Wakes::default());
+                let waker = Waker::from(Arc::clone(&wakes));
+                let mut cx = Context::from_waker(&waker);
+                {
+                    let mut recv = pin!(signals.recv());
+                    assert!(recv.as_mut().poll(&mut cx).is_pending());
+                    until_operations(1).await;
+                    // The event counter may have been added to before: takes that first edge.
+                    assert!(recv.as_mut().poll(&mut cx).is_pending());
+                    let before = wakes.count();
+                    raise_in_a_child(SignalKind::HANGUP.as_raw(), 3);
+                    for _ in 0..100 {
+                        runtime::op::nop().await.unwrap();
+                    }
+                    until_operations(1).await;
+                    assert_eq!(wakes.count(), before, "the parent was woken by its child's signal");
+                    assert!(recv.as_mut().poll(&mut cx).is_pending());
+                }
+                raise(SignalKind::HANGUP);
+                signals.recv().await.unwrap();
+            });
+        }
+    });
+}
+
+#[test]
+fn listeners_take_no_descriptors() {
+    in_child("listeners_take_no_descriptors", || {
+        for mode in MODES {
+            run(mode, async {
+                drop(signal(SignalKind::USER1).unwrap());
+                let before = descriptors();
+                let listeners: Vec<Signal> =
+                    (0..100).map(|n| signal(SignalKind::from_raw(34 + n % 30)).unwrap()).collect();
+                assert_eq!(descriptors(), before);
+                drop(listeners);
+            });
+        }
+    });
+}
+
+/// Its wait sees the edges of all signals.
+#[test]
+fn others_that_come_by_the_thousand_are_not_taken_for_its_own() {
+    for mode in MODES {
+        run(mode, async {
+            let (mut mine, mut others) =
+                (signal(SignalKind::QUIT).unwrap(), signal(SignalKind::CHILD).unwrap());
+            for _ in 0..3000 {
+                raise(SignalKind::CHILD);
+                others.recv().await.unwrap();
+                assert!(poll_deaf(&mut pin!(mine.recv())).is_pending());
+                runtime::op::nop().await.unwrap();
+            }
+            raise(SignalKind::QUIT);
+            mine.recv().await.unwrap();
+        });
+    }
+}
+
+/// As an image that is replaced by exec leaves it to the next.
+#[test]
+fn a_signal_that_was_blocked_is_delivered_to_the_first_listener() {
+    in_child("a_signal_that_was_blocked_is_delivered_to_the_first_listener", || {
+        for mode in MODES {
+            run(mode, async {
+                let mut pending = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+                // SAFETY: the set is initialised by its first use.
+                unsafe {
+                    libc::sigemptyset(pending.as_mut_ptr());
+                    libc::sigaddset(pending.as_mut_ptr(), libc::SIGTERM);
+                    libc::pthread_sigmask(libc::SIG_BLOCK, pending.as_ptr(), std::ptr::null_mut());
+                }
+                raise(SignalKind::TERMINATE);
+                signal(SignalKind::TERMINATE).unwrap().recv().await.unwrap();
+                // SAFETY: as above.
+                let blocked = unsafe {
+                    libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), pending.as_mut_ptr());
+                    libc::sigismember(pending.as_ptr(), libc::SIGTERM)
+                };
+                assert_eq!(blocked, 0);
+            });
+        }
+    });
 }

@@ -21,6 +21,7 @@
 
 mod file;
 mod path;
+mod poll;
 mod read_write;
 pub(crate) mod request;
 mod socket;
@@ -41,6 +42,8 @@ pub use path::{
     CreateDir, HardLink, Open, OpenHow, Remove, Rename, Symlink, create_dir, hard_link, open, remove_dir,
     remove_file, rename, symlink,
 };
+pub(crate) use poll::poll_many_static;
+pub use poll::{PollMany, PollOnce, poll, poll_many};
 pub use read_write::{
     ReadAt, ReadVectored, WriteAt, WriteVectored, read_at, read_vectored_at, write_at, write_vectored_at,
 };

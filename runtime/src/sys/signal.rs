@@ -1,0 +1,71 @@
+//! Dispositions and masks of signals.
+
+use std::io;
+use std::mem;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr;
+
+use signal_hook::low_level::{emulate_default_handler, raise};
+
+use super::check;
+
+/// Has `action` called with `number` whenever that signal is delivered, on whichever thread that happens, for good. Whatever
+/// handled the signal before still does, and is called first. `sigaction(2)`.
+///
+/// `action` runs inside a signal handler: it must be async-signal-safe (`signal-safety(7)`), so it may use atomics and
+/// write(2), but neither allocates nor locks nor panics. A plain function, so that it captures nothing.
+pub(crate) fn on_delivery(number: libc::c_int, action: fn(libc::c_int)) -> io::Result<()> {
+    // SAFETY: the action is async-signal-safe; see above.
+    unsafe { signal_hook::low_level::register(number, move || action(number)) }.map(drop)
+}
+
+/// Whether a signal has its default action at present: it is neither handled nor ignored. `sigaction(2)`.
+pub(crate) fn has_default_action(number: libc::c_int) -> io::Result<bool> {
+    // SAFETY: a struct of integers, a set of bits and an optional function pointer: zero is a value of each.
+    let mut action: libc::sigaction = unsafe { mem::zeroed() };
+    // SAFETY: the kernel reads nothing and writes one struct.
+    check(unsafe { libc::sigaction(number, ptr::null(), &raw mut action) })?;
+    Ok(action.sa_sigaction == libc::SIG_DFL)
+}
+
+/// Does what the kernel would do if the signal had its default action; returns if that is nothing. Async-signal-safe; for use
+/// inside a handler of that signal. `signal(7)`.
+pub(crate) fn take_default_action(number: libc::c_int) {
+    // The table of signal-hook takes SIGIO to be ignored, as elsewhere, and lacks what only Linux has: all of them end the
+    // process.
+    if number != libc::SIGIO && emulate_default_handler(number).is_ok() {
+        return;
+    }
+    // SAFETY: as in `has_default_action`; zero is the default action without flags.
+    let mut action: libc::sigaction = unsafe { mem::zeroed() };
+    action.sa_sigaction = libc::SIG_DFL;
+    // SAFETY: the kernel reads one struct.
+    if unsafe { libc::sigaction(number, &raw const action, ptr::null_mut()) } == 0 {
+        let _ = unblock(&[number]);
+        let _ = raise(number);
+    }
+}
+
+/// Removes signals from the calling thread's mask; numbers that are none are passed over. Async-signal-safe.
+/// `pthread_sigmask(3)`.
+pub(crate) fn unblock(numbers: &[libc::c_int]) -> io::Result<()> {
+    // SAFETY: a set of bits: zero is a value of it.
+    let mut set: libc::sigset_t = unsafe { mem::zeroed() };
+    // SAFETY: writes one set.
+    check(unsafe { libc::sigemptyset(&raw mut set) })?;
+    for &number in numbers {
+        // SAFETY: changes the set, and fails if there is no such signal.
+        unsafe { libc::sigaddset(&raw mut set, number) };
+    }
+    // SAFETY: reads one set.
+    match unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, ptr::null_mut()) } {
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
+}
+
+/// Makes the number of `old` name what `new` names, close-on-exec; what it named before is closed. `dup3(2)`.
+pub(crate) fn replace(old: BorrowedFd<'_>, new: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: takes no pointers. `old` goes on naming an open file, which is all that its owner relies on.
+    check(unsafe { libc::dup3(new.as_raw_fd(), old.as_raw_fd(), libc::O_CLOEXEC) }).map(drop)
+}
