@@ -1,8 +1,6 @@
 //! Closures that block, on threads of their own.
 
-use std::sync::Arc;
-
-use crate::context;
+use crate::cores;
 use crate::task::JoinHandle;
 
 /// Runs a closure that blocks - a system call without an asynchronous form, a long computation - on a thread of the
@@ -26,8 +24,5 @@ use crate::task::JoinHandle;
 /// }
 /// ```
 pub fn spawn_blocking<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    match context::with_core(|core| Arc::clone(&core.pool)) {
-        Some(pool) => pool.spawn(f),
-        None => panic!("{}", context::no_runtime()),
-    }
+    cores::current().pool().spawn(f)
 }

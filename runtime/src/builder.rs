@@ -167,9 +167,7 @@ impl Builder {
     ///
     /// A [`BuildError`] that says what is wrong with the options, or what the kernel refused and what to do about it.
     pub fn build(self) -> Result<Runtime, BuildError> {
-        let cluster = Cluster::new(Options::check(self)?);
-        let worker = cluster.start_first()?;
-        Ok(Runtime { worker: RefCell::new(worker), cluster })
+        Runtime::start(Options::check(self)?)
     }
 }
 
@@ -180,7 +178,7 @@ impl Default for Builder {
 }
 
 /// Options that fit each other and the machine.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Options {
     /// For each core the CPU that it is pinned to.
     pub(crate) cores: Vec<Option<usize>>,
@@ -323,6 +321,12 @@ pub struct Runtime {
 }
 
 impl Runtime {
+    pub(crate) fn start(options: Options) -> Result<Self, BuildError> {
+        let cluster = Cluster::new(options)?;
+        let worker = cluster.start_first()?;
+        Ok(Runtime { worker: RefCell::new(worker), cluster })
+    }
+
     /// A runtime with the default options.
     ///
     /// # Errors
@@ -337,18 +341,19 @@ impl Runtime {
     ///
     /// # Panics
     ///
-    /// If `main` panics; if this thread is in a `block_on` already; if it can't be pinned any more; if the kernel breaks the
-    /// ring, which it does not do to a process that neither forks nor executes another program.
+    /// If `main` panics; if this thread is in a `block_on` already; if it can't be pinned any more; if the ring has to be
+    /// replaced (see [`guard`](crate::guard)) and the kernel refuses a new one.
     pub fn block_on<F: Future>(&self, main: F) -> F::Output {
         assert!(
             context::with_core(|_| ()).is_none(),
             "block_on was called inside a runtime: await the future instead, or use spawn_blocking"
         );
-        let _unpin = Unpin(sys::affinity(0).ok().filter(|_| self.cluster.options().cores[0].is_some()));
-        if let Err(error) = self.cluster.pin(0) {
+        let cluster = self.cluster.live();
+        let _unpin = Unpin(sys::affinity(0).ok().filter(|_| cluster.options().cores[0].is_some()));
+        if let Err(error) = cluster.pin(0) {
             panic!("{error}");
         }
-        let _entered = self.cluster.enter();
+        let _entered = cluster.enter();
         match self.worker.borrow_mut().run_main(main) {
             Ok(output) => output,
             Err(error) => panic!("the ring of core 0 is broken: {error}"),
@@ -370,7 +375,7 @@ impl Drop for Unpin {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        self.cluster.shut_down(self.worker.get_mut());
+        self.cluster.live().shut_down(self.worker.get_mut());
     }
 }
 

@@ -1,13 +1,12 @@
 //! "This core": the executor, the reactor and the timers of the calling thread, where they meet.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
-use std::sync::Arc;
 
-use crate::executor::pool::Pool;
-use crate::executor::{Entered, Executor};
+use crate::executor::{self, Entered, Executor};
+use crate::owner::Owner;
 use crate::reactor::Reactor;
 use crate::time::timers::Timers;
 
@@ -19,10 +18,11 @@ thread_local! {
 /// One core's parts. Used by its thread only.
 pub(crate) struct Core {
     pub(crate) index: usize,
+    /// The process that the core works for. Set anew by whoever has made the core one of another process.
+    pub(crate) owner: Cell<Owner>,
     pub(crate) executor: Rc<Executor>,
     pub(crate) reactor: Rc<Reactor>,
     pub(crate) timers: Rc<Timers>,
-    pub(crate) pool: Arc<Pool>,
 }
 
 impl Core {
@@ -49,6 +49,17 @@ impl Drop for CoreEntered {
 /// Calls `f` with this thread's core; `None` outside of a runtime.
 pub(crate) fn with_core<R>(f: impl FnOnce(&Core) -> R) -> Option<R> {
     CURRENT.with(|current| current.borrow().as_deref().map(f))
+}
+
+/// This thread's core; `None` outside of a runtime.
+pub(crate) fn current() -> Option<Rc<Core>> {
+    CURRENT.with(|current| current.borrow().clone())
+}
+
+/// In a child of a fork: this thread has no core any more, and what it had is left as it is.
+pub(crate) fn leave_for_good() {
+    executor::leave_for_good();
+    std::mem::forget(CURRENT.with(|current| current.take()));
 }
 
 /// The error of an operation that needs a core where there is none.

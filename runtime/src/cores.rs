@@ -3,16 +3,20 @@
 //! A core is started when it is first used: the first by the builder, on the builder's thread, the others by `spawn_on`.
 //! Starting is synchronous, so that whoever needs the core learns why it can't be had.
 //!
+//! **After a fork** the child has one thread, and the locks in here may be held for ever by those that it does not have. So
+//! nothing of a [`Cluster`] is used in another process than its own: [`Cluster::live`] gives the one that this process has
+//! instead, made of the same options, with no core started but the one whose thread survived.
+//!
 //! **Shutdown**: every core is told to stop; each ends its tasks on its own thread, cancels its I/O, waits for the kernel and
 //! ends its thread; the first core does the same here; then the blocking pool. One deadline holds for all of it. What is
 //! not done by then is given up without being freed: memory that the kernel may write to, threads that are stuck in a task.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,7 +25,8 @@ use crate::context::{self, Core};
 use crate::error::BuildError;
 use crate::executor::pool::Pool;
 use crate::executor::{Executor, Remote};
-use crate::metrics::{CoreCounters, CoreMetrics, Metrics};
+use crate::metrics::{CoreCounters, CoreMetrics, Metrics, ReplaceReason, Replacement};
+use crate::owner::Owner;
 use crate::reactor::Reactor;
 use crate::ring::{Mode, Poller, Ring, io_uring_disabled};
 use crate::sys;
@@ -37,6 +42,11 @@ thread_local! {
 
 /// All cores of a runtime, as every one of their threads sees them.
 pub(crate) struct Cluster {
+    owner: Owner,
+    /// What takes its place in a child of a fork.
+    successor: OnceLock<Arc<Cluster>>,
+    /// Held by the core that changes the process.
+    pub(crate) changing: Mutex<()>,
     options: Options,
     pollers: Vec<Arc<Poller>>,
     pool: Arc<Pool>,
@@ -82,15 +92,82 @@ impl Slot {
 
 impl Cluster {
     /// Validated options, and no core started yet.
-    pub(crate) fn new(options: Options) -> Arc<Self> {
+    pub(crate) fn new(options: Options) -> Result<Arc<Self>, BuildError> {
+        let owner = Owner::this_process()
+            .map_err(|error| BuildError::ring("a page that forks wipe can't be had", error, None))?;
+        let counters = (0..options.cores.len()).map(|_| Arc::default()).collect();
+        Ok(Self::with_counters(options, owner, counters))
+    }
+
+    fn with_counters(options: Options, owner: Owner, counters: Vec<Arc<CoreCounters>>) -> Arc<Self> {
         let pollers = (0..options.pollers)
             .map(|_| Arc::new(Poller::new(options.poller_idle_ms, options.poller_cpus.clone())))
             .collect();
-        let pool = Pool::new(options.blocking_threads_max, options.usable_cpus.clone());
-        let cores = (0..options.cores.len()).map(|_| Slot::default()).collect();
+        let pool = Pool::new(options.blocking_threads_max, options.usable_cpus.clone(), owner);
+        let cores = counters.into_iter().map(|counters| Slot { counters, state: Mutex::default() }).collect();
         let pollers_used = if options.why_entered.is_some() { 0 } else { options.pollers };
         let spare = Arc::new(SpareCpus::new(options.usable_cpus.len(), pollers_used));
-        Arc::new(Cluster { options, pollers, pool, spare, cores })
+        let (successor, changing) = (OnceLock::new(), Mutex::new(()));
+        Arc::new(Cluster { owner, successor, changing, options, pollers, pool, spare, cores })
+    }
+
+    /// The runtime as this process has it: itself, or what has taken its place since a fork.
+    pub(crate) fn live(self: &Arc<Self>) -> Arc<Self> {
+        if self.owner.is_here() {
+            return Arc::clone(self);
+        }
+        let successor = self.successor.get_or_init(|| {
+            let owner = Owner::this_process().expect("only the first owner of all can fail");
+            let counters = self.cores.iter().map(|slot| Arc::clone(&slot.counters)).collect();
+            Self::with_counters(self.options.clone(), owner, counters)
+        });
+        successor.live()
+    }
+
+    /// Notes that `core`, whose thread survived a fork, is one of this runtime.
+    pub(crate) fn take_over(&self, core: &Core) {
+        self.spare.occupy();
+        let info = RingInfo { mode: Mode::Entered, why_not_polled: None };
+        let remote = Arc::clone(core.executor.remote());
+        *self.cores[core.index].lock() = State::Running(Running { remote, info, ended: None });
+    }
+
+    /// Gives `core` a new ring.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's refusal, after which nothing has changed.
+    pub(crate) fn reopen(&self, core: &Core, reason: ReplaceReason, start: Instant) -> io::Result<()> {
+        let (ring, info) = self.open_ring(core.index)?;
+        core.reactor.install(ring);
+        let carried = core.reactor.release() as u64;
+        let slot = &self.cores[core.index];
+        if let State::Running(running) = &mut *slot.lock() {
+            running.info = info;
+        }
+        let replacement = Replacement { reason, duration: start.elapsed(), carried };
+        slot.counters.replaced(replacement);
+        log_replaced(core.index, &replacement);
+        Ok(())
+    }
+
+    /// The other cores that run.
+    pub(crate) fn remotes_but(&self, index: usize) -> Vec<(usize, Arc<Remote>)> {
+        let others = self.cores.iter().enumerate().filter(|(other, _)| *other != index);
+        let remotes = others.filter_map(|(other, slot)| match &*slot.lock() {
+            State::Running(running) => Some((other, Arc::clone(&running.remote))),
+            State::NotStarted | State::Ended => None,
+        });
+        remotes.collect()
+    }
+
+    /// Has all rings that are opened from now on be served by new pollers.
+    pub(crate) fn renew_pollers(&self) {
+        self.pollers.iter().for_each(|poller| poller.retire_all());
+    }
+
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
     }
 
     pub(crate) fn options(&self) -> &Options {
@@ -131,10 +208,10 @@ impl Cluster {
         }
         let core = Rc::new(Core {
             index,
+            owner: Cell::new(self.owner),
             executor: Executor::new(Arc::clone(&remote)),
-            reactor: Reactor::new(ring, remote.wakeup()),
+            reactor: Reactor::new(ring, remote.wakeup(), self.owner),
             timers: Rc::new(Timers::new()),
-            pool: Arc::clone(&self.pool),
         });
         self.spare.occupy();
         let counters = Arc::clone(&self.cores[index].counters);
@@ -193,8 +270,9 @@ impl Cluster {
         if let Err(error) = worker.run() {
             log_broken(index, &error);
         }
-        *self.cores[index].lock() = State::Ended;
-        log_kept(index, worker.shut_down(self.options.shutdown_deadline()));
+        let live = self.live();
+        *live.cores[index].lock() = State::Ended;
+        log_kept(index, worker.shut_down(live.options.shutdown_deadline()));
         std::mem::forget(abort);
     }
 
@@ -243,7 +321,10 @@ impl Cluster {
                 metrics.mode = Some(info.mode);
                 metrics.why_not_polled = info.why_not_polled.clone();
                 if info.mode == Mode::Polled {
-                    metrics.poller_tid = self.pollers[index * self.pollers.len() / self.cores.len()].tid();
+                    let poller = self.pollers[index * self.pollers.len() / self.cores.len()].in_use();
+                    metrics.poller_tid = poller.tid;
+                    metrics.poller_cpu = poller.cpu;
+                    metrics.poller_utilisation = poller.utilisation;
                 }
             }
             metrics
@@ -275,9 +356,19 @@ fn log_not_polled(_index: usize, _why: &str) {
     log::info!("core {_index} is entered, not polled: {_why}");
 }
 
-fn log_broken(_index: usize, _error: &io::Error) {
+pub(crate) fn log_broken(_index: usize, _error: &io::Error) {
     #[cfg(feature = "log")]
     log::error!("core {_index} ends because its ring is broken: {_error}");
+}
+
+fn log_replaced(_index: usize, _replacement: &Replacement) {
+    #[cfg(feature = "log")]
+    log::info!(
+        "core {_index} has a new ring, because {}: {} requests carried over in {:?}",
+        _replacement.reason.as_str(),
+        _replacement.carried,
+        _replacement.duration
+    );
 }
 
 fn log_kept(_index: usize, _operations: usize) {
@@ -294,11 +385,22 @@ fn log_stuck(_what: &str) {
     log::warn!("{_what} did not end before the shutdown deadline; it is left behind");
 }
 
-fn current() -> Arc<Cluster> {
-    match CURRENT.with(|current| current.borrow().clone()) {
+/// The runtime of the calling thread.
+///
+/// # Panics
+///
+/// Outside of a runtime.
+pub(crate) fn current() -> Arc<Cluster> {
+    match CURRENT.with(|current| current.borrow().as_ref().map(Cluster::live)) {
         Some(cluster) => cluster,
         None => panic!("{}", context::no_runtime()),
     }
+}
+
+/// In a child of a fork: this thread has no runtime any more, and what it had is left as it is.
+pub(crate) fn leave_for_good() {
+    context::leave_for_good();
+    std::mem::forget(CURRENT.with(|current| current.take()));
 }
 
 /// Starts a task on this core. It need not be `Send`: it never leaves the core.

@@ -39,6 +39,7 @@ mod worker;
 
 pub mod buf;
 pub mod fd;
+pub mod guard;
 pub mod op;
 pub mod signal;
 pub mod task;
@@ -48,7 +49,7 @@ pub use blocking::spawn_blocking;
 pub use builder::{Builder, Cores, Runtime};
 pub use cores::{core, cores, metrics, on_every_core, spawn, spawn_on};
 pub use error::{BuildError, BuildErrorKind};
-pub use metrics::{CoreMetrics, Metrics};
+pub use metrics::{CoreMetrics, Metrics, ReplaceReason, Replaced, Replacement};
 #[cfg(feature = "macros")]
 pub use repoll_macros::{main, test};
 pub use ring::Mode;

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::context::Core;
+use crate::guard::recover;
 use crate::metrics::CoreCounters;
 
 /// Counts the CPUs that no core and no poller of the runtime occupies. Where there is none to spare, looking for work instead
@@ -59,7 +60,7 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// An error of `io_uring_enter(2)` that no later turn would get over.
+    /// An error of `io_uring_enter(2)` that no later turn would get over, or the kernel's refusal of a new ring.
     pub(crate) fn run_main<F: Future>(&mut self, main: F) -> io::Result<F::Output> {
         let _entered = self.core.enter();
         // Pinned here, so that it is dropped on its core.
@@ -67,7 +68,9 @@ impl Worker {
         let waker = self.core.executor.main_waker();
         let mut cx = Context::from_waker(&waker);
         waker.wake_by_ref();
+        let _main = self.core.executor.has_main();
         loop {
+            self.check_owner()?;
             if self.core.executor.take_main_woken()
                 && let Poll::Ready(output) = main.as_mut().poll(&mut cx)
             {
@@ -85,14 +88,30 @@ impl Worker {
     pub(crate) fn run(&mut self) -> io::Result<()> {
         let _entered = self.core.enter();
         while !self.core.executor.is_stopped() {
+            self.check_owner()?;
             self.turn()?;
         }
         Ok(())
     }
 
+    /// Before anything is driven: is this still the process that the core works for?
+    fn check_owner(&mut self) -> io::Result<()> {
+        if self.core.owner.get().is_here() { Ok(()) } else { recover::after_fork(&self.core) }
+    }
+
     fn turn(&mut self) -> io::Result<()> {
+        match self.turn_on_ring() {
+            Err(error) if error.raw_os_error() == Some(libc::EOWNERDEAD) => recover::ring_lost(&self.core),
+            result => result,
+        }
+    }
+
+    fn turn_on_ring(&mut self) -> io::Result<()> {
         let Core { executor, reactor, timers, .. } = &*self.core;
         executor.run(TASKS_PER_TURN);
+        if let Some(pause) = executor.take_pause() {
+            return pause.serve(&self.core);
+        }
         let idle = !executor.has_work();
         if !idle || self.spin.is_on() || reactor.publishes_for_free() {
             reactor.publish()?;

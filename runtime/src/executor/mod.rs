@@ -7,6 +7,11 @@
 //! **On the same core** nothing is locked and nothing is atomic but the task cell's own state: `schedule` finds that it is at
 //! home (one look at a thread-local) and pushes onto a `VecDeque`.
 //!
+//! **After a fork** only the core of the forking thread is there; [`Remote::is_lost`] is true of the others. What is sent to
+//! them is kept for ever: a future must not be dropped on another thread than its own, and that one does not exist. The core
+//! that goes on gets an event counter of its own ([`Remote::renew`]) and wakes all that it has, so that whoever waits for
+//! something lost looks again.
+//!
 //! **Ending.** [`Executor::end_tasks`] ends every task of the core on its own thread, before the inbox closes; see `task`.
 
 pub(crate) mod pool;
@@ -18,13 +23,17 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 use std::thread;
 
+use futures::task::AtomicWaker;
 use slab::Slab;
 
+use crate::contain::wake_all;
+use crate::guard::pause::Pause;
+use crate::owner;
 use crate::sys;
 use crate::task::inbox::{Inbox, Pushed};
 use crate::task::{Home, Runnable};
@@ -43,6 +52,8 @@ enum Message {
     WakeTask(usize),
     /// Poll the main future.
     WakeMain,
+    /// Come to a safe point, and stay there until told.
+    Pause(Arc<Pause>),
     /// End.
     Stop,
 }
@@ -53,12 +64,31 @@ pub(crate) struct Remote {
     wakeup: Arc<OwnedFd>,
     /// Tasks are to end instead of being polled.
     closing: AtomicBool,
+    /// The process that has this core: see `owner`.
+    epoch: AtomicU64,
 }
 
 impl Remote {
     pub(crate) fn new() -> io::Result<Self> {
-        let wakeup = Arc::new(sys::eventfd()?);
-        Ok(Remote { inbox: Inbox::new(), wakeup, closing: AtomicBool::new(false) })
+        Ok(Remote {
+            inbox: Inbox::new(),
+            wakeup: Arc::new(sys::eventfd()?),
+            closing: AtomicBool::new(false),
+            epoch: AtomicU64::new(owner::adopt()?),
+        })
+    }
+
+    /// In a child of a fork, on the core's own thread: the event counter, which is still shared with the parent, gives its
+    /// number to a new one, and the core is this process's.
+    pub(crate) fn renew(&self) -> io::Result<()> {
+        sys::replace_fd(sys::eventfd()?.as_fd(), self.wakeup.as_fd())?;
+        self.epoch.store(owner::adopt()?, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Asks the core to come to a safe point.
+    pub(crate) fn pause(&self, pause: Arc<Pause>) -> bool {
+        self.send(Message::Pause(pause)).is_ok()
     }
 
     /// The event counter that wakes the core: to be polled by its reactor.
@@ -74,6 +104,10 @@ impl Remote {
 
     /// Gives the message back if the core has ended.
     fn send(&self, message: Message) -> Result<(), Message> {
+        if self.is_lost() {
+            std::mem::forget(message);
+            return Ok(());
+        }
         if self.inbox.push(message)? == Pushed::MustWake {
             sys::eventfd_add(self.wakeup.as_fd())
                 .expect("an event counter that is only added to takes 2^64 - 1 wakes");
@@ -81,7 +115,7 @@ impl Remote {
         Ok(())
     }
 
-    fn is_here(&self, executor: &Executor) -> bool {
+    fn is_executor(&self, executor: &Executor) -> bool {
         ptr::eq(self, &*executor.remote)
     }
 }
@@ -90,7 +124,7 @@ impl Home for Remote {
     fn schedule(&self, task: Runnable) {
         let mut task = Some(task);
         with_current(|executor| {
-            if self.is_here(executor) {
+            if self.is_executor(executor) {
                 executor.queue.borrow_mut().extend(task.take());
             }
         });
@@ -106,6 +140,14 @@ impl Home for Remote {
         self.closing.load(Ordering::Relaxed)
     }
 
+    fn is_here(&self) -> bool {
+        with_current(|executor| self.is_executor(executor)) == Some(true)
+    }
+
+    fn is_lost(&self) -> bool {
+        self.epoch.load(Ordering::Relaxed) != owner::epoch() && !Home::is_here(self)
+    }
+
     fn register(&self, waker: &Waker) -> usize {
         with_current(|executor| executor.registry.borrow_mut().insert(waker.clone()))
             .expect("tasks are polled at home")
@@ -118,7 +160,7 @@ impl Home for Remote {
 
     fn wake_registered(&self, key: usize) {
         let here = with_current(|executor| {
-            let here = self.is_here(executor);
+            let here = self.is_executor(executor);
             if here {
                 executor.wake_registered(key);
             }
@@ -142,7 +184,11 @@ pub(crate) struct Executor {
     /// Wakers of the tasks that have been polled and have not ended.
     registry: RefCell<Slab<Waker>>,
     main_woken: Cell<bool>,
+    in_main: Cell<bool>,
     stopped: Cell<bool>,
+    pause: RefCell<Option<Arc<Pause>>>,
+    /// Those on this core who wait for a task of another one.
+    waiters: RefCell<Vec<Weak<AtomicWaker>>>,
 }
 
 impl Executor {
@@ -152,7 +198,10 @@ impl Executor {
             queue: RefCell::default(),
             registry: RefCell::default(),
             main_woken: Cell::new(false),
+            in_main: Cell::new(false),
             stopped: Cell::new(false),
+            pause: RefCell::default(),
+            waiters: RefCell::default(),
         })
     }
 
@@ -180,11 +229,16 @@ impl Executor {
         self.stopped.get()
     }
 
-    /// Runs at most `budget` tasks, after fetching what other threads have sent.
-    pub(crate) fn run(&self, budget: usize) {
+    /// Fetches what other threads have sent.
+    pub(crate) fn fetch(&self) {
         if !self.remote.inbox.is_empty() {
             self.remote.inbox.take(|message| self.receive(message));
         }
+    }
+
+    /// Runs at most `budget` tasks, after fetching what other threads have sent.
+    pub(crate) fn run(&self, budget: usize) {
+        self.fetch();
         for _ in 0..budget {
             // A statement of its own: the queue must not be borrowed while the task runs.
             let next = self.queue.borrow_mut().pop_front();
@@ -199,7 +253,33 @@ impl Executor {
             Message::WakeTask(key) => self.wake_registered(key),
             Message::WakeMain => self.main_woken.set(true),
             Message::Stop => self.stopped.set(true),
+            Message::Pause(pause) => *self.pause.borrow_mut() = Some(pause),
         }
+    }
+
+    /// Whether another core has asked this one to come to a safe point.
+    pub(crate) fn take_pause(&self) -> Option<Arc<Pause>> {
+        self.pause.borrow_mut().take()
+    }
+
+    /// How many tasks this core has, the main future among them.
+    pub(crate) fn tasks(&self) -> usize {
+        self.registry.borrow().len() + self.queue.borrow().len() + usize::from(self.in_main.get())
+    }
+
+    /// Notes that this core has a main future, until the guard is dropped.
+    pub(crate) fn has_main(self: &Rc<Self>) -> HasMain {
+        self.in_main.set(true);
+        HasMain(Rc::clone(self))
+    }
+
+    /// Wakes all that this core has: after a fork what they wait for may be gone.
+    pub(crate) fn wake_all(&self) {
+        self.main_woken.set(true);
+        let mut wakers: Vec<Waker> = self.registry.borrow().iter().map(|(_, waker)| waker.clone()).collect();
+        let waiters = self.waiters.take();
+        wakers.extend(waiters.iter().filter_map(Weak::upgrade).filter_map(|waiter| waiter.take()));
+        wake_all(&mut wakers);
     }
 
     fn wake_registered(&self, key: usize) {
@@ -261,6 +341,34 @@ impl Drop for Entered {
     }
 }
 
+/// A core's main future is being driven.
+pub(crate) struct HasMain(Rc<Executor>);
+
+impl Drop for HasMain {
+    fn drop(&mut self) {
+        self.0.in_main.set(false);
+    }
+}
+
+/// A place for the waker of somebody who waits for a task of another core, or of none. It is woken if that core is lost.
+/// `None` outside of a core.
+pub(crate) fn new_waiter() -> Option<Arc<AtomicWaker>> {
+    with_current(|executor| {
+        let mut waiters = executor.waiters.borrow_mut();
+        if waiters.len() == waiters.capacity() {
+            waiters.retain(|waiter| waiter.strong_count() > 0);
+        }
+        let waiter = Arc::new(AtomicWaker::new());
+        waiters.push(Arc::downgrade(&waiter));
+        waiter
+    })
+}
+
+/// In a child of a fork: this thread has no executor any more, and what it had is left as it is.
+pub(crate) fn leave_for_good() {
+    std::mem::forget(CURRENT.with(|current| current.take()));
+}
+
 struct MainWaker(Arc<Remote>);
 
 impl Wake for MainWaker {
@@ -270,7 +378,7 @@ impl Wake for MainWaker {
 
     fn wake_by_ref(self: &Arc<Self>) {
         let here = with_current(|executor| {
-            let here = self.0.is_here(executor);
+            let here = self.0.is_executor(executor);
             if here {
                 executor.main_woken.set(true);
             }

@@ -12,6 +12,7 @@ use std::task::Waker;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::owner::Owner;
 use crate::sys;
 use crate::task::{self, Home, JoinHandle, Runnable};
 
@@ -20,6 +21,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// Threads that run closures which block.
 pub(crate) struct Pool {
+    /// In a child of a fork there are no threads, and the lock may be held for ever.
+    owner: Owner,
     threads_max: usize,
     cpus: Vec<usize>,
     closing: AtomicBool,
@@ -39,8 +42,9 @@ struct State {
 
 impl Pool {
     /// A pool of at most `threads_max` threads, which may run on `cpus`: they must not inherit a core's pin.
-    pub(crate) fn new(threads_max: usize, cpus: Vec<usize>) -> Arc<Self> {
+    pub(crate) fn new(threads_max: usize, cpus: Vec<usize>, owner: Owner) -> Arc<Self> {
         Arc::new(Pool {
+            owner,
             threads_max,
             cpus,
             closing: AtomicBool::new(false),
@@ -90,6 +94,10 @@ impl Pool {
             if let Some(task) = state.queue.pop_front() {
                 drop(state);
                 task.run();
+                if !self.owner.is_here() {
+                    // The closure has forked, and this is the child's only thread.
+                    return;
+                }
                 state = self.lock();
             } else if self.is_closing() {
                 break;
@@ -106,6 +114,12 @@ impl Pool {
         }
         state.threads -= 1;
         self.ended.notify_all();
+    }
+
+    /// How many closures run, or wait to.
+    pub(crate) fn busy(&self) -> usize {
+        let state = self.lock();
+        state.queue.len() + state.threads - state.idle
     }
 
     /// Lets closures that have not begun end as aborted, and waits for those that run until `deadline`; returns how many
@@ -135,6 +149,14 @@ impl Home for Pool {
         self.closing.load(Ordering::Acquire)
     }
 
+    fn is_here(&self) -> bool {
+        false
+    }
+
+    fn is_lost(&self) -> bool {
+        !self.owner.is_here()
+    }
+
     /// A closure's future never waits, so it is never registered.
     fn register(&self, _waker: &Waker) -> usize {
         unreachable!("a closure ends in its first poll")
@@ -155,7 +177,7 @@ mod tests {
 
     #[test]
     fn closures_run_and_their_panics_are_reported() {
-        let pool = Pool::new(2, vec![0]);
+        let pool = Pool::new(2, vec![0], Owner::this_process().unwrap());
         assert_eq!(block_on(pool.spawn(|| 7)).unwrap(), 7);
         assert!(block_on(pool.spawn(|| panic!("on purpose"))).unwrap_err().is_panic());
         assert_eq!(pool.shut_down(Instant::now() + Duration::from_secs(60)), 0);
@@ -163,7 +185,7 @@ mod tests {
 
     #[test]
     fn at_the_limit_closures_queue_and_a_queued_one_can_be_aborted() {
-        let pool = Pool::new(1, vec![0]);
+        let pool = Pool::new(1, vec![0], Owner::this_process().unwrap());
         let (go, wait) = mpsc::channel::<()>();
         let running = pool.spawn(move || wait.recv());
         let (queued, aborted) = (pool.spawn(|| 1), pool.spawn(|| 2));
@@ -178,7 +200,7 @@ mod tests {
 
     #[test]
     fn shutdown_aborts_the_queue_refuses_more_and_leaves_a_stuck_thread_behind() {
-        let pool = Pool::new(1, vec![0]);
+        let pool = Pool::new(1, vec![0], Owner::this_process().unwrap());
         let (go, wait) = mpsc::channel::<()>();
         let (started, has_started) = mpsc::channel();
         let stuck = pool.spawn(move || {

@@ -72,6 +72,40 @@ impl<O: SingleShot> Op<O> {
     pub(crate) fn new(op: O) -> Self {
         Op(State::Idle(op))
     }
+
+    /// Asks the kernel to cancel the request. Awaiting the operation then gives what became of it, and the buffer: its
+    /// result if it was faster, else `ECANCELED`, and then nothing of it has been done. So, unlike dropping the future, this
+    /// loses nothing. It takes as long as the kernel takes, which for a read or write of a file on a disk may be until it is
+    /// done. Does nothing to an operation that has not been polled yet or that has ended.
+    ///
+    /// `io_uring_prep_cancel(3)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::future::{Future, poll_fn};
+    /// use std::pin::Pin;
+    /// use std::task::Poll;
+    ///
+    /// #[runtime::main]
+    /// async fn main() -> std::io::Result<()> {
+    ///     let (reader, _writer) = std::io::pipe()?;
+    ///     let reader = runtime::fd::Fd::new(reader.into());
+    ///     let mut read = runtime::op::read_at(&reader, vec![7; 64], u64::MAX);
+    ///     // Nothing has come, so this only starts it.
+    ///     poll_fn(|cx| Poll::Ready(Pin::new(&mut read).poll(cx).is_pending())).await;
+    ///     read.cancel();
+    ///     let (result, buf) = read.await;
+    ///     assert_eq!(result.unwrap_err().raw_os_error(), Some(125 /* ECANCELED */));
+    ///     assert_eq!(buf, vec![7; 64]);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn cancel(&self) {
+        if let State::Started(reactor, key) = &self.0 {
+            reactor.cancel(*key);
+        }
+    }
 }
 
 /// Why an operation could not be started, and the operation.
@@ -142,13 +176,36 @@ impl<O: SingleShot> fmt::Debug for Op<O> {
 /// Dropping the stream cancels the request; completions that have not been taken are undone (an accepted connection is
 /// closed).
 #[must_use = "operations do nothing unless polled"]
-pub struct OpStream<O: MultiShot + Clone>(O, Option<(Rc<Reactor>, Key)>, bool);
+pub struct OpStream<O: MultiShot + Clone> {
+    op: O,
+    started: Option<(Rc<Reactor>, Key)>,
+    phase: Phase,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Going,
+    /// What has come is still given out, but nothing is started again.
+    Stopping,
+    Ended,
+}
 
 impl<O: MultiShot + Clone> Unpin for OpStream<O> {}
 
 impl<O: MultiShot + Clone> OpStream<O> {
     pub(crate) fn new(op: O) -> Self {
-        OpStream(op, None, false)
+        OpStream { op, started: None, phase: Phase::Going }
+    }
+
+    /// Asks the kernel to end the request. The stream gives what had come or comes until then, and ends without an error:
+    /// unlike dropping it, this loses nothing.
+    pub fn stop(&mut self) {
+        if self.phase == Phase::Going {
+            self.phase = Phase::Stopping;
+        }
+        if let Some((reactor, key)) = &self.started {
+            reactor.cancel(*key);
+        }
     }
 }
 
@@ -156,17 +213,15 @@ impl<O: MultiShot + Clone> Stream for OpStream<O> {
     type Item = io::Result<O::Item>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let OpStream(op, started, failed) = self.get_mut();
+        let OpStream { op, started, phase } = self.get_mut();
         loop {
-            if *failed {
-                return Poll::Ready(None);
-            }
             let (reactor, key) = match started {
                 Some(started) => started,
+                None if *phase != Phase::Going => return Poll::Ready(None),
                 None => match start(op.clone()) {
                     Ok(new) => started.insert(new),
                     Err((_, error)) => {
-                        *failed = true;
+                        *phase = Phase::Ended;
                         return Poll::Ready(Some(Err(error)));
                     }
                 },
@@ -174,9 +229,15 @@ impl<O: MultiShot + Clone> Stream for OpStream<O> {
             // SAFETY: the key came from starting a clone of this operation, an `O`; after `None` it is abandoned.
             match unsafe { reactor.poll_multi::<O>(*key, cx) } {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Some(item)) => {
-                    *failed = item.is_err();
-                    return Poll::Ready(Some(item));
+                Poll::Ready(Some(Ok(item))) => return Poll::Ready(Some(Ok(item))),
+                Poll::Ready(Some(Err(error))) => {
+                    // An error is the last that the request gives.
+                    reactor.abandon(*key);
+                    *started = None;
+                    let asked_for =
+                        *phase == Phase::Stopping && error.raw_os_error() == Some(libc::ECANCELED);
+                    *phase = Phase::Ended;
+                    return Poll::Ready(if asked_for { None } else { Some(Err(error)) });
                 }
                 Poll::Ready(None) => {
                     reactor.abandon(*key);
@@ -189,7 +250,7 @@ impl<O: MultiShot + Clone> Stream for OpStream<O> {
 
 impl<O: MultiShot + Clone> Drop for OpStream<O> {
     fn drop(&mut self) {
-        if let Some((reactor, key)) = &self.1 {
+        if let Some((reactor, key)) = &self.started {
             reactor.abandon(*key);
         }
     }

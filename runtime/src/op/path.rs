@@ -39,6 +39,8 @@ pub fn open(path: CString, how: OpenHow) -> Op<Open> {
 
 // SAFETY: the path is owned, on the heap.
 unsafe impl Request for Open {
+    const WAITS: bool = true;
+
     fn prepare(&mut self) -> squeue::Entry {
         opcode::OpenAt::new(WORKING_DIRECTORY, self.path.as_ptr())
             .flags(self.how.flags | libc::O_CLOEXEC)

@@ -54,6 +54,8 @@ pub fn poll(fd: &Fd, events: u32) -> Op<PollOnce> {
 
 // SAFETY: names no memory; the descriptor is held open.
 unsafe impl Request for PollOnce {
+    const WAITS: bool = true;
+
     fn prepare(&mut self) -> squeue::Entry {
         opcode::PollAdd::new(types::Fd(self.fd.as_raw_fd()), self.events).build()
     }
@@ -134,6 +136,8 @@ pub(crate) fn poll_many_static(fd: BorrowedFd<'static>, events: u32) -> OpStream
 
 // SAFETY: names no memory; the descriptor is held open.
 unsafe impl Request for PollMany {
+    const WAITS: bool = true;
+
     fn prepare(&mut self) -> squeue::Entry {
         opcode::PollAdd::new(types::Fd(self.fd.number()), self.events).multi(true).build()
     }

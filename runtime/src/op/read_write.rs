@@ -55,6 +55,8 @@ pub fn read_at<B: IoBufMut>(fd: &Fd, buf: B, offset: u64) -> Op<ReadAt<B>> {
 
 // SAFETY: the buffer is owned and stays put (IoBufMut's contract), the descriptor is held open.
 unsafe impl<B: IoBufMut> Request for ReadAt<B> {
+    const WAITS: bool = true;
+
     fn prepare(&mut self) -> squeue::Entry {
         let len = clamp_len(self.buf.bytes_total());
         opcode::Read::new(types::Fd(self.fd.as_raw_fd()), self.buf.stable_mut_ptr(), len)
@@ -95,6 +97,8 @@ pub fn write_at<B: IoBuf>(fd: &Fd, buf: B, offset: u64) -> Op<WriteAt<B>> {
 
 // SAFETY: the buffer is owned and stays put (IoBuf's contract), the descriptor is held open.
 unsafe impl<B: IoBuf> Request for WriteAt<B> {
+    const WAITS: bool = true;
+
     fn prepare(&mut self) -> squeue::Entry {
         let len = clamp_len(self.buf.bytes_init());
         opcode::Write::new(types::Fd(self.fd.as_raw_fd()), self.buf.stable_ptr(), len)
@@ -138,6 +142,8 @@ pub fn read_vectored_at<B: IoBufMut>(fd: &Fd, bufs: Vec<B>, offset: u64) -> Op<R
 
 // SAFETY: buffers and list are owned; the buffers' heap or inline addresses stay put because the Vec is not changed.
 unsafe impl<B: IoBufMut> Request for ReadVectored<B> {
+    const WAITS: bool = true;
+
     fn prepare(&mut self) -> squeue::Entry {
         self.iovecs.clear();
         let bufs = self.bufs.iter_mut().take(IOVECS_MAX);
@@ -187,6 +193,8 @@ pub fn write_vectored_at<B: IoBuf>(fd: &Fd, bufs: Vec<B>, offset: u64) -> Op<Wri
 
 // SAFETY: as for `ReadVectored`.
 unsafe impl<B: IoBuf> Request for WriteVectored<B> {
+    const WAITS: bool = true;
+
     fn prepare(&mut self) -> squeue::Entry {
         self.iovecs.clear();
         let bufs = self.bufs.iter().take(IOVECS_MAX);

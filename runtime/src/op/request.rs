@@ -16,8 +16,22 @@ use io_uring::squeue;
 /// valid and unchanged until the value is moved or dropped, and descriptors that the value keeps open. `prepare` neither
 /// panics nor calls into the runtime, and can be called again.
 pub unsafe trait Request: 'static {
+    /// Whether it may wait for something that need not come soon: data, a peer, room. When its ring is replaced, such a request
+    /// is cancelled and submitted again on the new ring; any other is waited for. `ECANCELED` and `EINTR` must mean that
+    /// nothing of it has been done.
+    const WAITS: bool = false;
+
+    /// Whether its results are accepted connections, which must not be dropped when another program takes over.
+    const ACCEPTS: bool = false;
+
     /// The entry that describes the request, without user data.
     fn prepare(&mut self) -> squeue::Entry;
+
+    /// Whether, after this error, it is to be prepared and submitted again: because it had begun on a ring that was replaced.
+    fn again(&mut self, errno: i32) -> bool {
+        let _ = errno;
+        false
+    }
 
     /// Takes a result that nobody awaits, because the future was dropped while the request was in flight: a descriptor
     /// that the kernel made is closed.

@@ -5,7 +5,7 @@ use std::net::Shutdown as How;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use io_uring::{cqueue, opcode, squeue, types};
-use socket2::{SockAddr, SockAddrStorage};
+use socket2::{SockAddr, SockAddrStorage, SockRef};
 
 use super::read_write::{check_room, clamp_len, filled};
 use super::{MultiShot, Op, OpStream, Request, SingleShot};
@@ -41,6 +41,8 @@ pub fn recv<B: IoBufMut>(fd: &Fd, buf: B) -> Op<Recv<B>> {
 
 // SAFETY: the buffer is owned and stays put (IoBufMut's contract), the descriptor is held open.
 unsafe impl<B: IoBufMut> Request for Recv<B> {
+    const WAITS: bool = true;
+
     fn prepare(&mut self) -> squeue::Entry {
         let len = clamp_len(self.buf.bytes_total());
         // The kernel need not look for data first where there was none left: it saves a receive that would fail.
@@ -87,6 +89,8 @@ pub fn send<B: IoBuf>(fd: &Fd, buf: B, all: bool) -> Op<Send<B>> {
 
 // SAFETY: the buffer is owned and stays put (IoBuf's contract), the descriptor is held open.
 unsafe impl<B: IoBuf> Request for Send<B> {
+    const WAITS: bool = true;
+
     fn prepare(&mut self) -> squeue::Entry {
         let len = clamp_len(self.buf.bytes_init());
         let flags = libc::MSG_NOSIGNAL | if self.all { libc::MSG_WAITALL } else { 0 };
@@ -122,6 +126,9 @@ pub fn accept(listener: &Fd) -> Op<Accept> {
 
 // SAFETY: the address and its length are inside the value, which stays put in its slot.
 unsafe impl Request for Accept {
+    const WAITS: bool = true;
+    const ACCEPTS: bool = true;
+
     fn prepare(&mut self) -> squeue::Entry {
         self.len = self.storage.size_of();
         opcode::Accept::new(types::Fd(self.fd.as_raw_fd()), (&raw mut self.storage).cast(), &raw mut self.len)
@@ -164,6 +171,9 @@ pub fn accept_many(listener: &Fd) -> OpStream<AcceptMany> {
 
 // SAFETY: names no memory; the listener is held open.
 unsafe impl Request for AcceptMany {
+    const WAITS: bool = true;
+    const ACCEPTS: bool = true;
+
     fn prepare(&mut self) -> squeue::Entry {
         opcode::AcceptMulti::new(types::Fd(self.fd.as_raw_fd())).flags(libc::SOCK_CLOEXEC).build()
     }
@@ -187,6 +197,8 @@ impl MultiShot for AcceptMany {
 pub struct Connect {
     fd: Fd,
     address: SockAddr,
+    /// It has begun, on a ring that was replaced: what is left is to wait until it has ended.
+    begun: bool,
 }
 
 /// Connects a socket. `connect(2)`.
@@ -195,14 +207,26 @@ pub struct Connect {
 ///
 /// Those of `connect(2)`.
 pub fn connect(socket: &Fd, address: SockAddr) -> Op<Connect> {
-    Op::new(Connect { fd: socket.clone(), address })
+    Op::new(Connect { fd: socket.clone(), address, begun: false })
 }
 
 // SAFETY: the address is inside the value, which stays put in its slot.
 unsafe impl Request for Connect {
+    const WAITS: bool = true;
+
     fn prepare(&mut self) -> squeue::Entry {
-        opcode::Connect::new(types::Fd(self.fd.as_raw_fd()), self.address.as_ptr().cast(), self.address.len())
-            .build()
+        let fd = types::Fd(self.fd.as_raw_fd());
+        if self.begun {
+            return opcode::PollAdd::new(fd, libc::POLLOUT as u32).build();
+        }
+        opcode::Connect::new(fd, self.address.as_ptr().cast(), self.address.len()).build()
+    }
+
+    /// A connect can't be taken back: what was cancelled is only the wait for it, and a second one is told so.
+    fn again(&mut self, errno: i32) -> bool {
+        let waits_now = !self.begun && errno == libc::EALREADY;
+        self.begun |= waits_now;
+        waits_now
     }
 }
 
@@ -210,7 +234,13 @@ impl SingleShot for Connect {
     type Output = io::Result<()>;
 
     fn complete(self, result: io::Result<u32>) -> Self::Output {
-        result.map(drop)
+        result?;
+        if self.begun
+            && let Some(error) = SockRef::from(&self.fd).take_error()?
+        {
+            return Err(error);
+        }
+        Ok(())
     }
 }
 

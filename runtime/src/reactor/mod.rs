@@ -16,6 +16,10 @@
 //!            Orphaned ----last CQE, or found in the backlog---> (discarded, free)
 //! ```
 //!
+//! **A ring is only a carrier.** The operation in its slot is enough to submit the request again, so the ring can be exchanged
+//! under the futures that wait: [`replace`] says when, and what each request becomes. No way in ([`Table::check_owner`])
+//! trusts what it finds before it knows that this is still the process that wrote it.
+//!
 //! **A full queue loses nothing.** What finds no room in the SQ (a request, a cancel, the wake-up poll) waits in the backlog,
 //! in order, and is pushed as soon as there is room; nothing blocks for it, and nobody overtakes it.
 //!
@@ -27,12 +31,13 @@
     reason = "brings type-erased operations back, and vouches for their memory towards the ring"
 )]
 
+mod replace;
 mod slots;
 mod table;
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -40,6 +45,7 @@ use std::time::{Duration, Instant};
 
 use crate::contain::{contain_panic, wake_all};
 use crate::op::request::{Completion, MultiShot, Request, SingleShot};
+use crate::owner::Owner;
 use crate::ring::{Mode, Ring, RingCounts};
 
 pub(crate) use slots::Key;
@@ -48,6 +54,9 @@ use table::Table;
 
 /// How long the kernel gets at shutdown in any case.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(250);
+
+/// How long a request that was called back may take before it is called again.
+const RECALL_AGAIN: Duration = Duration::from_millis(20);
 
 /// A core's reactor. Futures of operations keep it alive, so that their slots outlive the runtime if they do.
 pub(crate) struct Reactor {
@@ -58,8 +67,8 @@ pub(crate) struct Reactor {
 
 impl Reactor {
     /// A reactor on `ring`; `wakeup` is the event counter by which other threads wake it out of [`Reactor::wait`].
-    pub(crate) fn new(ring: Ring, wakeup: Arc<OwnedFd>) -> Rc<Self> {
-        let table = RefCell::new(Table::new(ring, wakeup));
+    pub(crate) fn new(ring: Ring, wakeup: Arc<OwnedFd>, owner: Owner) -> Rc<Self> {
+        let table = RefCell::new(Table::new(ring, wakeup, owner));
         Rc::new(Reactor { table, woken: RefCell::default() })
     }
 
@@ -85,6 +94,7 @@ impl Reactor {
         cx: &mut Context<'_>,
     ) -> Poll<(O, Completion)> {
         let mut table = self.table.borrow_mut();
+        table.check_owner();
         let entry = table.slots.get_mut(key).expect("a future's slot is in use");
         let Some(completion) = entry.results.pop() else {
             let needs_waker = table.needs_waker(key, cx);
@@ -111,6 +121,7 @@ impl Reactor {
         cx: &mut Context<'_>,
     ) -> Poll<Option<io::Result<O::Item>>> {
         let mut table = self.table.borrow_mut();
+        table.check_owner();
         let entry = table.slots.get_mut(key).expect("a future's slot is in use");
         let Some(completion) = entry.results.pop() else {
             if matches!(entry.lifecycle, Lifecycle::Done | Lifecycle::Lost) {
@@ -142,6 +153,20 @@ impl Reactor {
         self.reclaim();
     }
 
+    /// Asks the kernel to cancel the request of `key`; its future then gets what became of it.
+    pub(crate) fn cancel(&self, key: Key) {
+        self.table.borrow_mut().cancel(key);
+        self.wake();
+    }
+
+    /// Wakes those whose requests have ended, outside of the critical section.
+    fn wake(&self) {
+        let mut woken = self.woken.take();
+        woken.append(&mut self.table.borrow_mut().woken);
+        wake_all(&mut woken);
+        self.woken.replace(woken);
+    }
+
     /// Drops the operations that nobody will take, outside of the critical section: a buffer's or descriptor's destructor
     /// may start and drop operations.
     fn reclaim(&self) {
@@ -159,10 +184,14 @@ impl Reactor {
 
     /// Whether [`Reactor::publish`] usually takes no system call, so that there is no point in putting it off.
     pub(crate) fn publishes_for_free(&self) -> bool {
-        self.table.borrow_mut().ring().mode() == Mode::Polled
+        self.table.borrow_mut().ring().is_ok_and(|ring| ring.mode() == Mode::Polled)
     }
 
     /// Makes the kernel see all that was started, without waiting.
+    ///
+    /// # Errors
+    ///
+    /// `EOWNERDEAD`: the poller is dead, or this is another process than the ring's.
     pub(crate) fn publish(&self) -> io::Result<()> {
         let result = self.table.borrow_mut().publish();
         self.reclaim();
@@ -170,10 +199,15 @@ impl Reactor {
     }
 
     /// Publishes, and waits for a completion, a wake-up from another thread, or `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// As for `publish`.
     pub(crate) fn wait(&self, timeout: Option<Duration>) -> io::Result<()> {
         let mut table = self.table.borrow_mut();
+        table.check_owner();
         table.drain_backlog();
-        if table.has_reclaimable() {
+        if !table.reclaimable.is_empty() {
             drop(table);
             // Their destructors may have given the core something to do.
             self.reclaim();
@@ -184,17 +218,116 @@ impl Reactor {
 
     /// Whether there is a completion to take: a look at shared memory.
     pub(crate) fn has_completions(&self) -> bool {
-        self.table.borrow_mut().ring().has_completions()
+        self.table.borrow_mut().has_completions()
     }
 
     /// Takes all completions and wakes the tasks that waited for them; returns how many there were.
     pub(crate) fn reap(&self) -> usize {
         let mut woken = self.woken.take();
-        let taken = self.table.borrow_mut().reap(&mut woken);
+        let mut table = self.table.borrow_mut();
+        let taken = table.reap();
+        // Wakers that are woken may leave others: each has its own list.
+        std::mem::swap(&mut woken, &mut table.woken);
+        drop(table);
         wake_all(&mut woken);
         self.woken.replace(woken);
         self.reclaim();
         taken
+    }
+
+    /// Submits nothing any more and has all requests come back, done or undone, until `deadline`; returns how many have not.
+    /// Requests that are started meanwhile wait.
+    ///
+    /// # Errors
+    ///
+    /// As for `publish`.
+    pub(crate) fn call_back(&self, deadline: Instant) -> io::Result<usize> {
+        self.table.borrow_mut().hold();
+        let mut again = Instant::now() + RECALL_AGAIN;
+        loop {
+            self.publish()?;
+            self.reap();
+            let (left, now) = (self.table.borrow().in_flight(), Instant::now());
+            if left == 0 || now >= deadline {
+                return Ok(left);
+            }
+            if now >= again {
+                self.table.borrow_mut().recall();
+                again = now + RECALL_AGAIN;
+            } else {
+                self.wait(Some(deadline.min(again) - now))?;
+            }
+        }
+    }
+
+    /// Submits again, on whichever ring there is; returns how many requests had been waiting for that.
+    pub(crate) fn release(&self) -> usize {
+        let mut table = self.table.borrow_mut();
+        let carried = table.queued();
+        table.release();
+        drop(table);
+        self.reclaim();
+        carried
+    }
+
+    /// Goes over to a new ring, on which nothing is submitted before [`Reactor::release`] if submission is held. The
+    /// former ring's requests that have not come back are waited for beside the new ones.
+    pub(crate) fn install(&self, ring: Ring) {
+        self.table.borrow_mut().install(ring);
+    }
+
+    /// Whether the poller is dead, after a call failed with `EOWNERDEAD`.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.table.borrow_mut().ring().map_or(true, |ring| ring.is_dead())
+    }
+
+    /// Takes what a ring with a dead poller still has, and holds submission until there is another.
+    pub(crate) fn bury(&self) {
+        self.table.borrow_mut().bury();
+        self.wake();
+        self.reclaim();
+    }
+
+    /// Has the next ring of this one's poller, on whichever core, get a new one.
+    pub(crate) fn retire_poller(&self) {
+        if let Ok(ring) = self.table.borrow_mut().ring() {
+            ring.retire_poller();
+        }
+    }
+
+    /// In a child that was forked while requests were in flight: gives them up, and holds submission until there is a ring.
+    pub(crate) fn disown(&self) {
+        self.table.borrow_mut().check_owner();
+        self.wake();
+        self.reclaim();
+    }
+
+    /// In a child of a fork that does not go on with what there was: gives all up, and neither wakes nor drops anything.
+    pub(crate) fn leave_behind(&self) {
+        let mut table = self.table.borrow_mut();
+        table.check_owner();
+        table.reclaimable.clear();
+        std::mem::forget(std::mem::take(&mut table.woken));
+    }
+
+    /// In a child of a fork, after all requests had been called back: has them wait for a ring of this process.
+    pub(crate) fn inherit(&self) {
+        self.table.borrow_mut().inherit();
+    }
+
+    /// Connections that were accepted and not taken yet.
+    pub(crate) fn untaken_accepts(&self) -> usize {
+        self.table.borrow_mut().untaken_accepts()
+    }
+
+    /// The descriptor of the present ring.
+    pub(crate) fn ring_fd(&self) -> Option<RawFd> {
+        self.table.borrow().current.as_ref().map(|carrier| carrier.ring.fd())
+    }
+
+    /// How the present ring is driven.
+    pub(crate) fn mode(&self) -> Option<Mode> {
+        self.table.borrow().current.as_ref().map(|carrier| carrier.ring.mode())
     }
 
     /// Refuses new operations, cancels those in flight and waits for their last CQEs until `deadline`. What the kernel has
@@ -213,16 +346,21 @@ impl Reactor {
                 break;
             }
         }
-        let mut woken = Vec::new();
-        let kept = self.table.borrow_mut().close_ring(&mut woken);
-        wake_all(&mut woken);
+        if self.table.borrow().is_busy() && self.is_dead() {
+            self.bury();
+        }
+        let kept = self.table.borrow_mut().close_ring();
+        self.wake();
         self.reclaim();
         kept
     }
 
-    /// What the ring has done so far; nothing once it is closed.
+    /// What the rings have done so far.
     pub(crate) fn counts(&self) -> RingCounts {
-        self.table.borrow().ring.as_ref().map(|ring| ring.counts).unwrap_or_default()
+        let table = self.table.borrow();
+        let mut counts = table.counts_before;
+        counts += table.current.as_ref().map(|carrier| carrier.ring.counts).unwrap_or_default();
+        counts
     }
 
     /// How many operations have a slot: in flight, or not taken yet.

@@ -50,7 +50,11 @@ impl Key {
 
 /// The operations on a type-erased request.
 pub(super) struct Vtable {
+    /// See [`Request::WAITS`] and [`Request::ACCEPTS`].
+    pub(super) waits: bool,
+    pub(super) accepts: bool,
     pub(super) prepare: unsafe fn(*mut u8) -> squeue::Entry,
+    pub(super) again: unsafe fn(*mut u8, i32) -> bool,
     pub(super) discard: unsafe fn(*mut u8, std::io::Result<u32>),
     pub(super) drop: unsafe fn(*mut u8),
 }
@@ -70,14 +74,26 @@ unsafe fn locate<O>(storage: *mut u8) -> *mut O {
 struct VtableOf<O>(std::marker::PhantomData<O>);
 
 impl<O: Request> VtableOf<O> {
-    const VTABLE: Vtable = Vtable { prepare: Self::prepare, discard: Self::discard, drop: Self::drop };
+    const VTABLE: Vtable = Vtable {
+        waits: O::WAITS,
+        accepts: O::ACCEPTS,
+        prepare: Self::prepare,
+        again: Self::again,
+        discard: Self::discard,
+        drop: Self::drop,
+    };
 
-    /// # Safety (of all three)
+    /// # Safety (of all four)
     ///
     /// `storage` holds an `O`, which nobody else uses during the call.
     unsafe fn prepare(storage: *mut u8) -> squeue::Entry {
         // SAFETY: see above.
         unsafe { (*locate::<O>(storage)).prepare() }
+    }
+
+    unsafe fn again(storage: *mut u8, errno: i32) -> bool {
+        // SAFETY: see above.
+        unsafe { (*locate::<O>(storage)).again(errno) }
     }
 
     unsafe fn discard(storage: *mut u8, result: std::io::Result<u32>) {
@@ -100,10 +116,15 @@ impl<O: Request> VtableOf<O> {
 /// Where an operation is on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lifecycle {
-    /// In the backlog: the kernel does not know it. Next: InFlight, or Orphaned if its future is dropped.
+    /// Waits for room, or for a ring: the kernel does not know it. Next: InFlight, or Orphaned if its future is dropped.
     Queued,
-    /// The kernel may touch its memory. Next: Done with the last CQE, or Orphaned if its future is dropped.
+    /// The kernel may touch its memory. Next: Done with the last CQE, or Orphaned if its future is dropped. Queued again if
+    /// it comes back undone.
     InFlight,
+    /// As InFlight, but its ring is to be replaced and it has been asked to come back. Next: Queued if it does so undone.
+    Recalled,
+    /// As InFlight, but its future has had it cancelled and awaits what became of it. Next: Done, or Orphaned.
+    Cancelled,
     /// The last CQE has come; its results wait for the future.
     Done,
     /// Its future is gone. Frees itself with its last CQE or, if it is still in the backlog, when it is found there.
@@ -118,10 +139,17 @@ pub(super) enum Lifecycle {
 pub(super) struct Entry {
     generation: u32,
     pub(super) lifecycle: Lifecycle,
+    /// The ring that has it; [`NO_RING`] while the kernel does not know it.
+    pub(super) ring: u32,
+    /// How often it has come back undone in a row though nobody here had asked for that.
+    pub(super) returns: u8,
     pub(super) vtable: &'static Vtable,
     pub(super) waker: Option<Waker>,
     pub(super) results: Results,
 }
+
+/// No ring has this number.
+pub(super) const NO_RING: u32 = 0;
 
 /// Completions that nobody has taken yet, oldest first. A single-shot request has one, which needs no allocation.
 #[derive(Default)]
@@ -141,6 +169,11 @@ impl Results {
 
     pub(super) fn pop(&mut self) -> Option<Completion> {
         self.first.take().or_else(|| self.rest.pop_front())
+    }
+
+    /// How many of them are no errors.
+    pub(super) fn successes(&self) -> usize {
+        self.first.iter().chain(&self.rest).filter(|completion| completion.result >= 0).count()
     }
 }
 
@@ -185,6 +218,8 @@ impl Slots {
         let index = self.entries.insert(Entry {
             generation: self.generation,
             lifecycle,
+            ring: NO_RING,
+            returns: 0,
             vtable: &VtableOf::<O>::VTABLE,
             waker: None,
             results: Results::default(),
@@ -205,10 +240,16 @@ impl Slots {
         self.entries.get_mut(key.index as usize).filter(|entry| entry.generation == key.generation)
     }
 
-    pub(super) fn keys(&self) -> impl Iterator<Item = (Key, Lifecycle)> {
-        self.entries.iter().map(|(index, entry)| {
-            (Key { index: index as u32, generation: entry.generation }, entry.lifecycle)
-        })
+    /// All that are in use.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut Entry)> {
+        self.entries
+            .iter_mut()
+            .map(|(index, entry)| (Key { index: index as u32, generation: entry.generation }, entry))
+    }
+
+    /// How many operations were started before this one, counted from the last: what was started first has most.
+    pub(super) fn age(&self, key: Key) -> u32 {
+        self.generation.wrapping_sub(key.generation)
     }
 
     /// Moves an operation out and frees its slot.

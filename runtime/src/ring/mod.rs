@@ -11,22 +11,36 @@
 //!   overflowed completion queue.
 //! - **entered** (`DEFER_TASKRUN | SINGLE_ISSUER`): the core submits in batches and runs completions itself, inside
 //!   `io_uring_enter(2)`. `TASKRUN_FLAG` tells when there is something to run, so that looking costs no system call.
+//!
+//! **When the poller is dead** every enter fails with `EOWNERDEAD`, and its rings have set `NEED_WAKEUP`. So a ring whose
+//! poller sleeps, or seems to, is entered once even if there is nothing to submit: a kernel that forks a new poller then does
+//! so, any other says what is the matter. What such a ring has completed is still there to be taken: in the queue, and what
+//! did not fit into it in the ring's fdinfo.
+//!
+//! **After a fork** the child has the ring's descriptor but, by `MADV_DONTFORK`, not its memory. Dropping a ring there closes
+//! the descriptor and touches nothing else: its addresses may be somebody else's by now, and the lock of its poller may be
+//! held by a thread that does not exist.
 #![allow(unsafe_code, reason = "pushes SQEs, whose memory the reactor vouches for, and calls io_uring_enter")]
 
+mod overflow;
 mod poller;
 mod setup;
 
 use std::io;
-use std::mem;
-use std::os::fd::AsRawFd;
+use std::mem::{self, ManuallyDrop};
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, squeue};
 
+pub(crate) use overflow::Overflowed;
 pub(crate) use poller::Poller;
 pub(crate) use setup::{RingConfig, io_uring_disabled};
+
+use crate::owner::Owner;
+use crate::sys;
 
 /// How a core's ring is driven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,6 +71,17 @@ pub(crate) struct RingCounts {
     pub(crate) overflows: u64,
 }
 
+impl std::ops::AddAssign for RingCounts {
+    fn add_assign(&mut self, other: Self) {
+        let RingCounts { enters, wakeups, sqes, cqes, overflows } = other;
+        self.enters += enters;
+        self.wakeups += wakeups;
+        self.sqes += sqes;
+        self.cqes += cqes;
+        self.overflows += overflows;
+    }
+}
+
 /// Longer waits end early: added to its clock, the kernel might take them for the past.
 const WAIT_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -66,26 +91,40 @@ const BATCH: usize = 8;
 
 /// One ring, used by the thread that opened it.
 pub(crate) struct Ring {
-    uring: IoUring,
+    uring: ManuallyDrop<IoUring>,
+    owner: Owner,
     /// Requests that are accepted, and have room in the queue, but are not in it yet.
     batch: Vec<squeue::Entry>,
     /// How many more the queue has room for, at least.
     room: usize,
     /// The poller that serves the ring; `None` if it is entered.
     poller: Option<Arc<Poller>>,
+    /// It has been entered since its poller went to sleep.
+    asked: bool,
     pub(crate) counts: RingCounts,
 }
 
 impl Ring {
     /// Opens a ring: polled by `poller` if there is one, else entered.
     pub(crate) fn open(config: &RingConfig, poller: Option<&Arc<Poller>>) -> io::Result<Self> {
-        let uring = match poller {
+        let owner = Owner::this_process()?;
+        let uring = ManuallyDrop::new(match poller {
             Some(poller) => poller.open_ring(config)?,
             None => setup::entered(config)?,
-        };
-        let room = uring.params().sq_entries() as usize;
-        let batch = Vec::with_capacity(BATCH);
-        Ok(Ring { uring, batch, room, poller: poller.cloned(), counts: RingCounts::default() })
+        });
+        Ok(Ring {
+            owner,
+            room: uring.params().sq_entries() as usize,
+            batch: Vec::with_capacity(BATCH),
+            poller: poller.cloned(),
+            asked: false,
+            counts: RingCounts::default(),
+            uring,
+        })
+    }
+
+    pub(crate) fn fd(&self) -> RawFd {
+        self.uring.as_raw_fd()
     }
 
     pub(crate) fn mode(&self) -> Mode {
@@ -141,7 +180,7 @@ impl Ring {
         let submit = if self.poller.is_some() { 0 } else { queued as u32 };
         // An overflowed completion queue and deferred task work are both served by GETEVENTS only.
         flags.set(EnterFlags::GETEVENTS, overflow || taskrun || submit > 0);
-        if flags.is_empty() {
+        if flags.is_empty() && !self.must_ask(queued) {
             return Ok(());
         }
         self.counts.overflows += u64::from(overflow);
@@ -150,15 +189,29 @@ impl Ring {
 
     /// The flag that wakes the poller, if it sleeps over `queued` requests.
     fn wakeup(&mut self, queued: usize) -> EnterFlags {
-        let mut flags = EnterFlags::empty();
-        if self.poller.is_some() && queued > 0 {
-            let queue = self.uring.submission();
-            // `need_wakeup` has the full fence that must stand between the tail's store and the flag's load.
-            flags.set(EnterFlags::SQ_WAKEUP, queue.need_wakeup());
-            // Dropping it would store the tail again, which the poller is reading.
-            mem::forget(queue);
+        let wake = self.poller.is_some() && queued > 0 && self.needs_wakeup();
+        if wake { EnterFlags::SQ_WAKEUP } else { EnterFlags::empty() }
+    }
+
+    fn needs_wakeup(&mut self) -> bool {
+        let queue = self.uring.submission();
+        // It has the full fence that must stand between the tail's store and the flag's load.
+        let needed = queue.need_wakeup();
+        // Dropping it would store the tail again, which the poller is reading.
+        mem::forget(queue);
+        needed
+    }
+
+    /// Whether the poller has gone to sleep since the ring was last entered: it may be dead. Asked only when nothing is
+    /// `queued`, which costs an enter anyway.
+    fn must_ask(&mut self, queued: usize) -> bool {
+        if self.poller.is_none() || queued > 0 {
+            return false;
         }
-        flags
+        let asleep = self.needs_wakeup();
+        let ask = asleep && !self.asked;
+        self.asked = asleep;
+        ask
     }
 
     /// Whether completions wait in the kernel: because the queue has overflowed, or because task work is deferred.
@@ -249,10 +302,46 @@ impl Ring {
     }
 }
 
+impl Ring {
+    /// Whether the ring's poller is really dead, after an enter said so: the kernel is asked again, because one that forks
+    /// a new poller has done it by now, and so is fdinfo, because there are kernels (before 5.14) that say so for nothing.
+    pub(crate) fn is_dead(&mut self) -> bool {
+        let dead = |error: &io::Error| error.raw_os_error() == Some(libc::EOWNERDEAD);
+        self.poller.is_some()
+            && self.enter(0, 0, EnterFlags::empty(), None).is_err_and(|error| dead(&error))
+            && poller::sq_thread(self.fd()).is_none()
+    }
+
+    /// What a dead ring has completed without room in its queue, which only an enter could move there.
+    ///
+    /// # Errors
+    ///
+    /// If there is something, and `/proc` can't tell.
+    pub(crate) fn overflowed(&mut self) -> io::Result<Vec<Overflowed>> {
+        let (overflow, _) = self.pending();
+        if overflow { overflow::read(self.fd()) } else { Ok(Vec::new()) }
+    }
+
+    /// From now on rings of this one's poller get a new one: this one is dead, or is somebody else's by its identity.
+    pub(crate) fn retire_poller(&self) {
+        if let Some(poller) = &self.poller {
+            poller.retire(self.fd());
+        }
+    }
+}
+
 impl Drop for Ring {
     fn drop(&mut self) {
-        if let Some(poller) = &self.poller {
-            poller.leave(self.uring.as_raw_fd());
+        if !self.owner.is_here() {
+            // See above: the descriptor is this process's, the rest is not.
+            sys::close(self.fd());
+            mem::forget(self.poller.take());
+            return;
         }
+        if let Some(poller) = &self.poller {
+            poller.leave(self.fd());
+        }
+        // SAFETY: dropped once, here, and not used again.
+        unsafe { ManuallyDrop::drop(&mut self.uring) };
     }
 }

@@ -4,7 +4,11 @@
 //! **Life.** A [`Poller`] starts without a thread. The first ring opened on it creates the kernel thread, later ones attach
 //! to any ring that is still a member: the ring that created the thread may close first (the kernel keeps the thread as
 //! long as one ring uses it). Opening and leaving happen under one lock, so nobody attaches to a ring that is closing.
-//! When the last member leaves, the thread ends and the next ring creates a new one.
+//! When the last member leaves, the thread ends and the next ring creates a new one. So it is when the group is *retired*:
+//! its thread is dead, or has an identity that this process has given up (a poller keeps the credentials and the file
+//! table that it was created with). Then the members are forgotten at once, and whoever opens the next ring creates the
+//! thread that all others attach to. One poller, one fate: each member finds out by itself, and only the first one retires
+//! the group.
 //!
 //! **Sharing is verified.** The kernel grants `ATTACH_WQ` also where it does not share (a ring of another process): it then
 //! starts a second thread without a word. So `SqThread` in `/proc/self/fdinfo` of both rings is compared after every attach.
@@ -55,7 +59,8 @@ impl Poller {
     }
 
     /// The kernel thread's id, while it lives and `/proc` is mounted.
-    pub(crate) fn tid(&self) -> Option<libc::pid_t> {
+    #[cfg(test)]
+    fn tid(&self) -> Option<libc::pid_t> {
         self.lock().tid
     }
 
@@ -67,12 +72,8 @@ impl Poller {
     /// Opens a ring on this poller: creates the kernel thread, or attaches to it and verifies that it is the same one.
     pub(super) fn open_ring(&self, config: &RingConfig) -> io::Result<IoUring> {
         let mut group = self.lock();
-        let ring = match group.members.last() {
-            Some(&member) => {
-                let ring = setup::polled(config, self.idle_ms, Some(member))?;
-                verify_shared(member, ring.as_raw_fd())?;
-                ring
-            }
+        let ring = match self.attach(config, &mut group)? {
+            Some(ring) => ring,
             None => {
                 let (ring, tid) = self.create(config)?;
                 group.tid = tid;
@@ -81,6 +82,31 @@ impl Poller {
         };
         group.members.push(ring.as_raw_fd());
         Ok(ring)
+    }
+
+    /// Opens a ring on the thread of the other members, if there is one and it lives.
+    fn attach(&self, config: &RingConfig, group: &mut Group) -> io::Result<Option<IoUring>> {
+        let Some(&member) = group.members.last() else { return Ok(None) };
+        match setup::polled(config, self.idle_ms, Some(member)) {
+            Ok(ring) => {
+                verify_shared(member, ring.as_raw_fd())?;
+                Ok(Some(ring))
+            }
+            // It has died, and this core is the first to notice.
+            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {
+                group.retire();
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Has the next ring create a new thread, if `ring` is a member: else that has been done already.
+    pub(super) fn retire(&self, ring: RawFd) {
+        let mut group = self.lock();
+        if group.members.contains(&ring) {
+            group.retire();
+        }
     }
 
     /// Opens a ring with a poller of its own, and places the poller.
@@ -101,6 +127,11 @@ impl Poller {
         }
     }
 
+    /// Has the next ring create a new thread; the members stay with the one that they have.
+    pub(crate) fn retire_all(&self) {
+        self.lock().retire();
+    }
+
     /// To be called before the ring is closed.
     pub(super) fn leave(&self, ring: RawFd) {
         let mut group = self.lock();
@@ -109,14 +140,52 @@ impl Poller {
             group.tid = None;
         }
     }
+
+    /// Where the thread runs, and how much of its time it has worked; nothing while there is none.
+    pub(crate) fn in_use(&self) -> PollerUse {
+        let group = self.lock();
+        let info = group.members.first().and_then(|ring| read_fdinfo(*ring));
+        let field = |name: &str| info.as_deref().and_then(|info| fdinfo_field::<i64>(info, name));
+        let total = field("SqTotalTime").filter(|total| *total > 0);
+        let work = field("SqWorkTime");
+        PollerUse {
+            tid: group.tid,
+            cpu: field("SqThreadCpu").and_then(|cpu| usize::try_from(cpu).ok()),
+            utilisation: total.zip(work).map(|(total, work)| (work as f64 / total as f64).clamp(0.0, 1.0)),
+        }
+    }
+}
+
+impl Group {
+    fn retire(&mut self) {
+        self.members.clear();
+        self.tid = None;
+    }
+}
+
+/// What a poller is doing.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct PollerUse {
+    pub(crate) tid: Option<libc::pid_t>,
+    pub(crate) cpu: Option<usize>,
+    /// The share of its time that it has spent on requests, since it was created. Linux 6.8.
+    pub(crate) utilisation: Option<f64>,
 }
 
 /// What `SqThread` is in a ring's fdinfo. `None` while the ring's lock is taken or its poller is dead (-1), and without
 /// `/proc`.
-fn sq_thread(ring: RawFd) -> Option<libc::pid_t> {
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{ring}")).ok()?;
-    let tid = info.lines().find_map(|line| line.strip_prefix("SqThread:"))?.trim().parse().ok()?;
-    (tid > 0).then_some(tid)
+pub(super) fn sq_thread(ring: RawFd) -> Option<libc::pid_t> {
+    fdinfo_field(&read_fdinfo(ring)?, "SqThread").filter(|tid| *tid > 0)
+}
+
+fn read_fdinfo(ring: RawFd) -> Option<String> {
+    std::fs::read_to_string(format!("/proc/self/fdinfo/{ring}")).ok()
+}
+
+fn fdinfo_field<T: std::str::FromStr>(info: &str, name: &str) -> Option<T> {
+    let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    // Times have a unit behind the number.
+    value.trim().trim_end_matches("us").trim_end().parse().ok()
 }
 
 /// The pollers among this process's threads; empty without `/proc`.

@@ -130,7 +130,7 @@ pub(crate) fn after_fork(listeners_survive: bool) -> io::Result<()> {
     if let Some(edges) = EDGES.get()
         && EDGES_EPOCH.load(Ordering::Acquire) != epoch
     {
-        sys::signal::replace(edges.as_fd(), sys::eventfd()?.as_fd())?;
+        sys::replace_fd(sys::eventfd()?.as_fd(), edges.as_fd())?;
         EDGES_EPOCH.store(epoch, Ordering::Release);
     }
     Ok(())

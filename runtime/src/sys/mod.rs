@@ -63,6 +63,44 @@ pub(crate) fn close(fd: RawFd) {
     unsafe { libc::close(fd) };
 }
 
+/// Has the number of `old` mean what `new` means, close-on-exec; what it meant is closed. `dup3(2)`.
+pub(crate) fn replace_fd(new: BorrowedFd<'_>, old: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: takes no pointers. Whoever owns the number goes on owning it.
+    check(unsafe { libc::dup3(new.as_raw_fd(), old.as_raw_fd(), libc::O_CLOEXEC) }).map(drop)
+}
+
+/// As [`replace_fd`], for a number that nothing in this program owns; `EBADF` if it is not open.
+pub(crate) fn replace_open_fd(new: BorrowedFd<'_>, old: RawFd) -> io::Result<()> {
+    // SAFETY: takes no pointers.
+    check(unsafe { libc::fcntl(old, libc::F_GETFD) })?;
+    // SAFETY: as above. Whoever names the number goes on naming an open file.
+    check(unsafe { libc::dup3(new.as_raw_fd(), old, libc::O_CLOEXEC) }).map(drop)
+}
+
+/// Which side of a fork this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Forked {
+    /// With the child's id.
+    Parent(libc::pid_t),
+    Child,
+}
+
+/// A copy of this process with a copy of this thread. Locks that other threads hold stay locked in it; the C library sees to
+/// its own, the allocator's among them. `fork(2)`.
+pub(crate) fn fork() -> io::Result<Forked> {
+    // SAFETY: takes no pointers. The child has this thread alone, so nothing there is touched by two threads.
+    match check(unsafe { libc::fork() })? {
+        0 => Ok(Forked::Child),
+        pid => Ok(Forked::Parent(pid)),
+    }
+}
+
+/// Ends the process at once: nothing is dropped, flushed or called. `_exit(2)`.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: takes no pointers.
+    unsafe { libc::_exit(code) }
+}
+
 /// A word that is 0 now and that a fork sets to 0 in the child, whatever it is in the parent. Never freed. `madvise(2)`,
 /// `MADV_WIPEONFORK`, Linux 4.14.
 pub(crate) fn wipe_on_fork_word() -> io::Result<&'static AtomicU64> {

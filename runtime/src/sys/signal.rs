@@ -2,7 +2,6 @@
 
 use std::io;
 use std::mem;
-use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
 use signal_hook::low_level::{emulate_default_handler, raise};
@@ -62,10 +61,4 @@ pub(crate) fn unblock(numbers: &[libc::c_int]) -> io::Result<()> {
         0 => Ok(()),
         errno => Err(io::Error::from_raw_os_error(errno)),
     }
-}
-
-/// Makes the number of `old` name what `new` names, close-on-exec; what it named before is closed. `dup3(2)`.
-pub(crate) fn replace(old: BorrowedFd<'_>, new: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: takes no pointers. `old` goes on naming an open file, which is all that its owner relies on.
-    check(unsafe { libc::dup3(new.as_raw_fd(), old.as_raw_fd(), libc::O_CLOEXEC) }).map(drop)
 }

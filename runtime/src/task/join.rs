@@ -5,11 +5,13 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
+use futures::task::AtomicWaker;
+
 use super::Task;
-use super::guarded::Outcome;
+use crate::executor;
 
 /// Awaits the output of a spawned task.
 ///
@@ -36,7 +38,8 @@ use super::guarded::Outcome;
 pub struct JoinHandle<T>(State<T>);
 
 enum State<T> {
-    Spawned(Task<T>),
+    /// With the place where a fork finds the waker, if the task is not one of the core that awaits it.
+    Spawned(Task<T>, Option<Arc<AtomicWaker>>),
     /// Never started; `None` once the error has been given out.
     Refused(Option<JoinError>),
     Detached,
@@ -44,7 +47,7 @@ enum State<T> {
 
 impl<T> JoinHandle<T> {
     pub(super) fn new(task: Task<T>) -> Self {
-        JoinHandle(State::Spawned(task))
+        JoinHandle(State::Spawned(task, None))
     }
 
     pub(crate) fn refused(why: io::Error) -> Self {
@@ -55,7 +58,7 @@ impl<T> JoinHandle<T> {
     /// a [`JoinError`] that [`is_aborted`](JoinError::is_aborted). A task that has finished already keeps its output. A
     /// closure that runs on a blocking thread can't be stopped: only one that has not begun yet.
     pub fn abort(&self) {
-        if let State::Spawned(task) = &self.0 {
+        if let State::Spawned(task, _) = &self.0 {
             task.metadata().abort();
         }
     }
@@ -63,7 +66,7 @@ impl<T> JoinHandle<T> {
     /// Whether awaiting the handle would give the result at once.
     pub fn is_finished(&self) -> bool {
         match &self.0 {
-            State::Spawned(task) => task.is_finished(),
+            State::Spawned(task, _) => task.is_finished() || task.metadata().home.is_lost(),
             State::Refused(_) | State::Detached => true,
         }
     }
@@ -77,7 +80,20 @@ impl<T> Future for JoinHandle<T> {
     /// If polled again after it gave the result.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.get_mut().0 {
-            State::Spawned(task) => Pin::new(task).poll(cx).map(Outcome::take),
+            State::Spawned(task, waiter) => match Pin::new(&mut *task).poll(cx) {
+                Poll::Ready(outcome) => Poll::Ready(outcome.take()),
+                Poll::Pending if task.metadata().home.is_here() => Poll::Pending,
+                Poll::Pending if task.metadata().home.is_lost() => Poll::Ready(Err(JoinError(Cause::Lost))),
+                Poll::Pending => {
+                    if waiter.is_none() {
+                        *waiter = executor::new_waiter();
+                    }
+                    if let Some(waiter) = waiter {
+                        waiter.register(cx.waker());
+                    }
+                    Poll::Pending
+                }
+            },
             State::Refused(error) => {
                 Poll::Ready(Err(error.take().expect("JoinHandle polled after its result")))
             }
@@ -88,7 +104,7 @@ impl<T> Future for JoinHandle<T> {
 
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
-        if let State::Spawned(task) = std::mem::replace(&mut self.0, State::Detached) {
+        if let State::Spawned(task, _) = std::mem::replace(&mut self.0, State::Detached) {
             task.detach();
         }
     }
@@ -108,6 +124,7 @@ enum Cause {
     /// In a mutex because a panic's payload need not be Sync, and errors should be.
     Panicked(Mutex<Box<dyn Any + Send>>),
     Refused(io::Error),
+    Lost,
 }
 
 impl JoinError {
@@ -122,6 +139,12 @@ impl JoinError {
     /// Whether the task was ended by [`JoinHandle::abort`] or by the shutdown of its core.
     pub fn is_aborted(&self) -> bool {
         matches!(self.0, Cause::Aborted)
+    }
+
+    /// Whether the task was left behind in the process that forked this one: it runs there, on a thread that this process does
+    /// not have.
+    pub fn is_lost(&self) -> bool {
+        matches!(self.0, Cause::Lost)
     }
 
     /// Whether the task panicked.
@@ -163,6 +186,9 @@ impl fmt::Display for JoinError {
                 }
             }
             Cause::Refused(why) => write!(f, "the task could not be started: {why}"),
+            Cause::Lost => f.write_str(
+                "the task was left behind by a fork: its thread exists in the process that forked this one",
+            ),
         }
     }
 }

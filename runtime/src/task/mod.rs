@@ -43,6 +43,12 @@ pub(crate) trait Home: Send + Sync + 'static {
     /// Whether tasks are to end instead of being polled.
     fn is_closing(&self) -> bool;
 
+    /// Whether its tasks run on the calling thread's core.
+    fn is_here(&self) -> bool;
+
+    /// Whether it stayed behind in the process that forked this one: its tasks will never end here.
+    fn is_lost(&self) -> bool;
+
     /// Keeps a waker for a task, on the home's own thread, so that the home can reach all its tasks; returns its key.
     fn register(&self, waker: &Waker) -> usize;
 

@@ -1,0 +1,312 @@
+//! A safe point for all cores: each between two tasks, its requests called back, asleep until it is told how to go on.
+//!
+//! One core coordinates, from within one of its tasks. It asks the others by a message; each comes as soon as the task that
+//! it runs returns, calls its requests back, reports and sleeps. When all have come, or the deadline has passed, the
+//! coordinator goes on; dropping [`Paused`] lets everybody resume, whatever has happened.
+//!
+//! Two cores can't coordinate at the same time. The second one waits for its turn *as a core that has been asked*: it serves
+//! the first one's pause while it waits, so they don't wait for each other.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::recover;
+use crate::context::Core;
+use crate::cores::{self, Cluster};
+use crate::metrics::ReplaceReason;
+
+/// How long the cores may take to come, and the kernel to give back what it has.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// While it waits for its turn, a core looks this often whether it has been asked.
+const TURN_LOOK: Duration = Duration::from_micros(100);
+
+/// What a core says when it has come.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Report {
+    pub(crate) core: usize,
+    /// Tasks that it has.
+    pub(crate) tasks: usize,
+    /// Requests that the kernel has not given back.
+    pub(crate) left: usize,
+    /// Accepted connections that nobody has taken.
+    pub(crate) untaken: usize,
+    pub(crate) ring: Option<i32>,
+}
+
+/// How to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Resume,
+    Replace(ReplaceReason),
+}
+
+/// One request to come to a safe point, shared by those who are asked and the one who asks.
+pub(crate) struct Pause {
+    deadline: Instant,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    reports: Vec<Report>,
+    order: Option<Order>,
+    /// How many have carried out the order.
+    done: usize,
+    failed: Option<io::Error>,
+}
+
+impl Pause {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change is complete before anything can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until `ready` gives something; `None` at the deadline, if there is one.
+    fn wait<T>(
+        &self,
+        deadline: Option<Instant>,
+        mut ready: impl FnMut(&mut State) -> Option<T>,
+    ) -> Option<T> {
+        let mut state = self.lock();
+        loop {
+            if let Some(found) = ready(&mut state) {
+                return Some(found);
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return None;
+            }
+            let left = left.unwrap_or(PATIENCE);
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Comes to the safe point, and goes on when told. On the thread of `core`, between two tasks or where it waits.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's refusal of a new ring: the core can't go on.
+    pub(crate) fn serve(&self, core: &Core) -> io::Result<()> {
+        if self.lock().order.is_some() {
+            // Too late: the others have gone on.
+            return Ok(());
+        }
+        let left = stop(core, self.deadline)?;
+        self.lock().reports.push(report(core, left));
+        self.changed.notify_all();
+        let order = self.wait(None, |state| state.order).expect("without a deadline there is an order");
+        let result = go_on(core, order);
+        let mut state = self.lock();
+        state.done += 1;
+        if let Err(error) = &result {
+            state.failed = Some(copy(error));
+        }
+        drop(state);
+        self.changed.notify_all();
+        result
+    }
+}
+
+/// For a second reader of the same error.
+fn copy(error: &io::Error) -> io::Error {
+    error
+        .raw_os_error()
+        .map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)
+}
+
+fn report(core: &Core, left: usize) -> Report {
+    Report {
+        core: core.index,
+        tasks: core.executor.tasks(),
+        left,
+        untaken: core.reactor.untaken_accepts(),
+        ring: core.reactor.ring_fd(),
+    }
+}
+
+/// Calls the requests of a core back; returns how many the kernel has kept.
+fn stop(core: &Core, deadline: Instant) -> io::Result<usize> {
+    loop {
+        match core.reactor.call_back(deadline) {
+            Err(error) if error.raw_os_error() == Some(libc::EOWNERDEAD) => {
+                if core.reactor.is_dead() {
+                    core.reactor.bury();
+                    return Ok(0);
+                }
+            }
+            result => return result,
+        }
+    }
+}
+
+fn go_on(core: &Core, order: Order) -> io::Result<()> {
+    match order {
+        Order::Replace(reason) => recover::reopen(core, reason, Instant::now()),
+        // Its poller has died meanwhile.
+        Order::Resume if core.reactor.ring_fd().is_none() => {
+            recover::reopen(core, ReplaceReason::PollerDied, Instant::now())
+        }
+        Order::Resume => {
+            core.reactor.release();
+            Ok(())
+        }
+    }
+}
+
+/// All cores at a safe point. Dropping it lets them resume on the rings that they have.
+pub(crate) struct Paused<'a> {
+    core: Rc<Core>,
+    pause: Arc<Pause>,
+    asked: usize,
+    reports: Vec<Report>,
+    own: Report,
+    start: Instant,
+    ordered: bool,
+    _turn: MutexGuard<'a, ()>,
+}
+
+/// Brings all cores to a safe point, from a task of `core`.
+///
+/// # Errors
+///
+/// `TimedOut` if one of them has not come by the deadline, after which all go on.
+pub(crate) fn all<'a>(
+    core: &Rc<Core>,
+    cluster: &'a Arc<Cluster>,
+    patience: Duration,
+) -> io::Result<Paused<'a>> {
+    let start = Instant::now();
+    let deadline = start + patience;
+    let turn = await_turn(core, cluster, deadline)?;
+    let pause = Arc::new(Pause { deadline, state: Mutex::default(), changed: Condvar::new() });
+    let others = cluster.remotes_but(core.index);
+    let asked = others.iter().filter(|(_, remote)| remote.pause(Arc::clone(&pause))).count();
+    let mut paused = Paused {
+        core: Rc::clone(core),
+        pause,
+        asked,
+        reports: Vec::new(),
+        own: report(core, 0),
+        start,
+        ordered: false,
+        _turn: turn,
+    };
+    let left = stop(core, deadline)?;
+    paused.own = report(core, left);
+    let came = |state: &mut State| (state.reports.len() == asked).then(|| state.reports.clone());
+    match paused.pause.wait(Some(deadline), came) {
+        Some(reports) => paused.reports = reports,
+        None => return Err(paused.too_late(others.iter().map(|(index, _)| *index))),
+    }
+    Ok(paused)
+}
+
+fn await_turn<'a>(
+    core: &Core,
+    cluster: &'a Arc<Cluster>,
+    deadline: Instant,
+) -> io::Result<MutexGuard<'a, ()>> {
+    loop {
+        match cluster.changing.try_lock() {
+            Ok(turn) => return Ok(turn),
+            Err(TryLockError::Poisoned(turn)) => return Ok(turn.into_inner()),
+            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                let error = "another core is changing the process, and has not finished in time";
+                return Err(io::Error::new(io::ErrorKind::TimedOut, error));
+            }
+            Err(TryLockError::WouldBlock) => {
+                core.executor.fetch();
+                match core.executor.take_pause() {
+                    Some(pause) => pause.serve(core)?,
+                    None => thread::sleep(TURN_LOOK),
+                }
+            }
+        }
+    }
+}
+
+impl Paused<'_> {
+    fn too_late(&self, mut asked: impl Iterator<Item = usize>) -> io::Error {
+        let came: Vec<usize> = self.pause.lock().reports.iter().map(|report| report.core).collect();
+        let missing = asked.find(|index| !came.contains(index)).unwrap_or_default();
+        io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!(
+                "core {missing} did not come to a safe point within {} ms: one of its tasks does not return; \
+                 run what blocks by spawn_blocking",
+                self.start.elapsed().as_millis()
+            ),
+        )
+    }
+
+    /// What all cores reported, the coordinator's among them.
+    pub(crate) fn reports(&self) -> impl Iterator<Item = &Report> {
+        self.reports.iter().chain([&self.own])
+    }
+
+    /// What the cores but the coordinator's reported.
+    pub(crate) fn others(&self) -> &[Report] {
+        &self.reports
+    }
+
+    /// Requests that the kernel has not given back.
+    ///
+    /// # Errors
+    ///
+    /// If there are any: this process can't be left without losing them.
+    pub(crate) fn refuse_left(&self) -> io::Result<()> {
+        match self.reports().find(|report| report.left > 0) {
+            None => Ok(()),
+            Some(report) => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!(
+                    "the kernel has not given back {} requests of core {} in time: they can be neither awaited nor \
+                     taken along; try again later",
+                    report.left, report.core
+                ),
+            )),
+        }
+    }
+
+    /// Lets all go on, each on a new ring.
+    ///
+    /// # Errors
+    ///
+    /// If one of them can't get one: it can't go on.
+    pub(crate) fn replace(mut self, reason: ReplaceReason) -> io::Result<()> {
+        self.order(Order::Replace(reason));
+        let own = recover::reopen(&self.core, reason, self.start);
+        let done = |state: &mut State| (state.done == self.asked).then(|| state.failed.take());
+        let failed = self.pause.wait(None, done).flatten();
+        own.and(failed.map_or(Ok(()), Err))
+    }
+
+    /// In a child of a fork, where none of the cores exists: there is nobody to be told, and the requests of this one are the
+    /// parent's.
+    pub(crate) fn leave_behind(self) {
+        self.core.reactor.leave_behind();
+        std::mem::forget(self);
+    }
+
+    fn order(&mut self, order: Order) {
+        self.ordered = true;
+        self.pause.lock().order = Some(order);
+        self.pause.changed.notify_all();
+    }
+}
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        if !self.ordered {
+            self.order(Order::Resume);
+            if let Err(error) = go_on(&self.core, Order::Resume) {
+                cores::log_broken(self.core.index, &error);
+            }
+        }
+    }
+}

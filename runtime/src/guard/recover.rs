@@ -1,0 +1,64 @@
+//! Recovering: a core whose ring is gone gets another one, before its futures are driven again.
+
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::context::Core;
+use crate::cores;
+use crate::metrics::ReplaceReason;
+use crate::owner::Owner;
+use crate::signal;
+
+/// A refusal of a new ring may pass: descriptors or memory come free.
+const TRIES: u32 = 100;
+const BETWEEN_TRIES: Duration = Duration::from_millis(10);
+
+/// An enter has failed with `EOWNERDEAD`. A kernel that has put another poller in the dead one's place has done it by the
+/// second enter: then the ring stays, and what came back cancelled is submitted again.
+pub(crate) fn ring_lost(core: &Core) -> io::Result<()> {
+    let start = Instant::now();
+    if !core.owner.get().is_here() {
+        return after_fork(core);
+    }
+    if !core.reactor.is_dead() {
+        return Ok(());
+    }
+    core.reactor.bury();
+    reopen(core, ReplaceReason::PollerDied, start)
+}
+
+/// This process is a child that somebody has forked, with a copy of the core's thread.
+pub(crate) fn after_fork(core: &Core) -> io::Result<()> {
+    let start = Instant::now();
+    core.reactor.disown();
+    take_over(core, ReplaceReason::Forked, start)
+}
+
+/// Makes the core one of this process, a child of a fork, where it is the only one; its requests have been given up, or
+/// called back before.
+pub(crate) fn take_over(core: &Core, reason: ReplaceReason, start: Instant) -> io::Result<()> {
+    core.executor.remote().renew()?;
+    core.owner.set(Owner::this_process()?);
+    signal::after_fork(true)?;
+    cores::current().take_over(core);
+    reopen(core, reason, start)?;
+    core.executor.wake_all();
+    Ok(())
+}
+
+/// Gives the core a new ring, and submits on it what waits. `start` is when it could not submit any more.
+pub(crate) fn reopen(core: &Core, reason: ReplaceReason, start: Instant) -> io::Result<()> {
+    let cluster = cores::current();
+    let mut tries = 0;
+    loop {
+        match cluster.reopen(core, reason, start) {
+            Err(error) if tries == TRIES => return Err(error),
+            Err(_) => {
+                tries += 1;
+                thread::sleep(BETWEEN_TRIES);
+            }
+            Ok(()) => return Ok(()),
+        }
+    }
+}
