@@ -28,7 +28,7 @@ use crate::executor::{Executor, Remote};
 use crate::metrics::{CoreCounters, CoreMetrics, Metrics, ReplaceReason, Replacement};
 use crate::owner::Owner;
 use crate::reactor::Reactor;
-use crate::ring::{Mode, Poller, Ring, io_uring_disabled};
+use crate::ring::{Mode, Poller, Ring, inherited, io_uring_disabled};
 use crate::sys;
 use crate::task::{self, Home, JoinHandle};
 use crate::time::timers::Timers;
@@ -149,6 +149,11 @@ impl Cluster {
         slot.counters.replaced(replacement);
         log_replaced(core.index, &replacement);
         Ok(())
+    }
+
+    /// How the next image finds a ring of this runtime; empty if there is none.
+    pub(crate) fn describe_ring(&self, ring: Option<i32>) -> String {
+        ring.map_or_else(String::new, |ring| inherited::describe(ring, &self.options.ring_config()))
     }
 
     /// The other cores that run.

@@ -77,8 +77,4 @@ impl Owner {
     pub(crate) fn is_here(&self) -> bool {
         self.word.load(Ordering::Relaxed) == self.epoch
     }
-
-    pub(crate) fn epoch(&self) -> u64 {
-        self.epoch
-    }
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::context::Core;
 use crate::guard::recover;
 use crate::metrics::CoreCounters;
+use crate::signal;
 
 /// Counts the CPUs that no core and no poller of the runtime occupies. Where there is none to spare, looking for work instead
 /// of sleeping takes a CPU from whoever has to run for work to arrive: then a core yields while it looks.
@@ -131,6 +132,8 @@ impl Worker {
         if self.spin.until(timeout, !self.spare.any(), || reactor.has_completions() || executor.has_work()) {
             return Ok(());
         }
+        // Whoever wanted to listen for a signal that was held back has had the chance.
+        signal::unblock_handed_over()?;
         if !executor.park() {
             return Ok(());
         }

@@ -1,19 +1,25 @@
 //! Changing the process under a running runtime.
 //! TODO essay
+mod daemon;
 mod identity;
+mod inherit;
 pub(crate) mod pause;
 pub(crate) mod recover;
 mod release;
+mod upgrade;
 
-use std::io;
+use std::io::{self, Write};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::context::{self, Core};
 use crate::cores::{self, Cluster};
 
+pub use daemon::{Daemon, Daemonize, daemonize};
 pub use identity::{drop_privileges, identity_changed};
+pub use inherit::{inherited, inherited_connections};
 pub use release::release_inherited;
+pub use upgrade::Upgrade;
 
 /// The core and the runtime of the calling thread.
 struct Here {
@@ -33,4 +39,10 @@ impl Here {
         }
         Ok(Here { core, cluster })
     }
+}
+
+/// What is in the buffers of the standard streams would be written by both processes, or by none.
+fn flush() {
+    let _ = io::stdout().flush();
+    let _ = io::stderr().flush();
 }

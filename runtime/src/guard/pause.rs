@@ -17,6 +17,7 @@ use super::recover;
 use crate::context::Core;
 use crate::cores::{self, Cluster};
 use crate::metrics::ReplaceReason;
+use crate::sys;
 
 /// How long the cores may take to come, and the kernel to give back what it has.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
@@ -286,10 +287,20 @@ impl Paused<'_> {
         own.and(failed.map_or(Ok(()), Err))
     }
 
+    /// In a child of a fork in which the coordinator's core goes on, with all that was called back: the others are left
+    /// behind.
+    pub(crate) fn take_along(self) {
+        self.core.reactor.inherit();
+        // Of cores whose threads do not exist here.
+        self.reports.iter().filter_map(|report| report.ring).for_each(sys::close);
+        std::mem::forget(self);
+    }
+
     /// In a child of a fork, where none of the cores exists: there is nobody to be told, and the requests of this one are the
     /// parent's.
     pub(crate) fn leave_behind(self) {
         self.core.reactor.leave_behind();
+        self.reports.iter().filter_map(|report| report.ring).for_each(sys::close);
         std::mem::forget(self);
     }
 

@@ -288,13 +288,6 @@ impl Reactor {
         self.reclaim();
     }
 
-    /// Has the next ring of this one's poller, on whichever core, get a new one.
-    pub(crate) fn retire_poller(&self) {
-        if let Ok(ring) = self.table.borrow_mut().ring() {
-            ring.retire_poller();
-        }
-    }
-
     /// In a child that was forked while requests were in flight: gives them up, and holds submission until there is a ring.
     pub(crate) fn disown(&self) {
         self.table.borrow_mut().check_owner();

@@ -22,6 +22,7 @@
 //! held by a thread that does not exist.
 #![allow(unsafe_code, reason = "pushes SQEs, whose memory the reactor vouches for, and calls io_uring_enter")]
 
+pub(crate) mod inherited;
 mod overflow;
 mod poller;
 mod setup;

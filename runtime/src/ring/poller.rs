@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use io_uring::IoUring;
 
+use super::inherited;
 use super::setup::{self, RingConfig};
 use crate::sys;
 
@@ -114,7 +115,10 @@ impl Poller {
         // One at a time in the process: what is new among the threads is then ours.
         let _alone = CREATING.lock().unwrap_or_else(PoisonError::into_inner);
         let before = pollers();
-        let ring = setup::polled(config, self.idle_ms, None)?;
+        let ring = match inherited::adopt(config) {
+            Some(ring) => ring,
+            None => setup::polled(config, self.idle_ms, None)?,
+        };
         let tid = await_poller(ring.as_raw_fd(), &before);
         self.place(tid)?;
         Ok((ring, tid))

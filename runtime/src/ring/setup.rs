@@ -27,6 +27,11 @@ fn builder(config: &RingConfig) -> io_uring::Builder {
     builder
 }
 
+/// Opens a ring of these sizes that nobody is to use, for a look at its layout.
+pub(super) fn plain(config: &RingConfig) -> io::Result<IoUring> {
+    builder(config).build(config.entries)
+}
+
 /// Opens an entered ring.
 pub(super) fn entered(config: &RingConfig) -> io::Result<IoUring> {
     builder(config).setup_defer_taskrun().setup_taskrun_flag().build(config.entries)

@@ -1,7 +1,7 @@
 //! What the process knows of each signal, the action that the handler runs, and what a fork does to both.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -115,7 +115,6 @@ pub(super) fn set_up(number: i32, state: &State) -> io::Result<BorrowedFd<'stati
 /// # Errors
 ///
 /// `EMFILE`, `ENFILE`: then signals are counted but wake nobody.
-#[allow(dead_code, reason = "for the guard")]
 pub(crate) fn after_fork(listeners_survive: bool) -> io::Result<()> {
     if !listeners_survive {
         GENERATION.fetch_add(1, Ordering::Relaxed);
@@ -137,16 +136,15 @@ pub(crate) fn after_fork(listeners_survive: bool) -> io::Result<()> {
 }
 
 /// The signals that somebody listens for at present.
-#[allow(dead_code, reason = "for the guard")]
 pub(crate) fn listened() -> Vec<i32> {
     let numbers = 1..=NUMBER_MAX;
     numbers.filter(|&n| STATES[n].listeners.load(Ordering::Relaxed) > 0).map(|n| n as i32).collect()
 }
 
-/// The number of the event counter, if there is one: a descriptor of the runtime itself.
-#[allow(dead_code, reason = "for the guard")]
-pub(crate) fn edges_number() -> Option<RawFd> {
-    EDGES.get().map(AsRawFd::as_raw_fd)
+/// The number of the event counter, if there is one.
+#[cfg(test)]
+fn edges_number() -> Option<std::os::fd::RawFd> {
+    EDGES.get().map(std::os::fd::AsRawFd::as_raw_fd)
 }
 
 #[cfg(test)]

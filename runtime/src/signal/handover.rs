@@ -21,7 +21,6 @@ thread_local! {
 /// # Errors
 ///
 /// Those of `pthread_sigmask(3)`.
-#[allow(dead_code, reason = "for the guard")]
 pub(crate) fn unblock_handed_over() -> io::Result<()> {
     let numbers = HANDED_OVER.get_or_init(|| parse(&std::env::var(VARIABLE).unwrap_or_default()));
     if numbers.is_empty() || UNBLOCKED.replace(true) {

@@ -37,10 +37,8 @@ use crate::op::{OpStream, PollMany, poll_many_static};
 use crate::{owner, sys};
 
 use delivery::State;
-#[allow(unused_imports, reason = "for the guard")]
-pub(crate) use delivery::{after_fork, edges_number, listened};
-#[allow(unused_imports, reason = "for the guard")]
-pub(crate) use handover::unblock_handed_over;
+pub(crate) use delivery::{after_fork, listened};
+pub(crate) use handover::{VARIABLE as HELD_BACK, unblock_handed_over};
 
 /// Which signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -4,6 +4,7 @@
 //! and to signals has a file of its own.
 #![allow(unsafe_code, reason = "calls into libc")]
 
+pub(crate) mod exec;
 pub(crate) mod signal;
 
 use std::io;
@@ -93,6 +94,14 @@ pub(crate) fn fork() -> io::Result<Forked> {
         0 => Ok(Forked::Child),
         pid => Ok(Forked::Parent(pid)),
     }
+}
+
+/// Enters a ring without submitting or waiting: the kernel says whether it serves it. `io_uring_enter(2)`.
+pub(crate) fn enter_ring(ring: RawFd) -> io::Result<()> {
+    let none: *const libc::sigset_t = ptr::null();
+    // SAFETY: there is nothing to submit and nothing to wait for, and no signal mask.
+    let entered = unsafe { libc::syscall(libc::SYS_io_uring_enter, ring, 0, 0, 0, none, 0) };
+    if entered < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Ends the process at once: nothing is dropped, flushed or called. `_exit(2)`.

@@ -45,9 +45,18 @@ pub(crate) fn take_default_action(number: libc::c_int) {
     }
 }
 
+/// Adds signals to the calling thread's mask; numbers that are none are passed over. `pthread_sigmask(3)`.
+pub(crate) fn block(numbers: &[libc::c_int]) -> io::Result<()> {
+    change_mask(libc::SIG_BLOCK, numbers)
+}
+
 /// Removes signals from the calling thread's mask; numbers that are none are passed over. Async-signal-safe.
 /// `pthread_sigmask(3)`.
 pub(crate) fn unblock(numbers: &[libc::c_int]) -> io::Result<()> {
+    change_mask(libc::SIG_UNBLOCK, numbers)
+}
+
+fn change_mask(how: libc::c_int, numbers: &[libc::c_int]) -> io::Result<()> {
     // SAFETY: a set of bits: zero is a value of it.
     let mut set: libc::sigset_t = unsafe { mem::zeroed() };
     // SAFETY: writes one set.
@@ -57,7 +66,7 @@ pub(crate) fn unblock(numbers: &[libc::c_int]) -> io::Result<()> {
         unsafe { libc::sigaddset(&raw mut set, number) };
     }
     // SAFETY: reads one set.
-    match unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, ptr::null_mut()) } {
+    match unsafe { libc::pthread_sigmask(how, &raw const set, ptr::null_mut()) } {
         0 => Ok(()),
         errno => Err(io::Error::from_raw_os_error(errno)),
     }
