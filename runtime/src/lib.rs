@@ -41,6 +41,7 @@ pub mod buf;
 pub mod fd;
 pub mod guard;
 pub mod op;
+pub mod process;
 pub mod signal;
 pub mod task;
 pub mod time;

@@ -1,12 +1,14 @@
 //! Changing the process under a running runtime.
 //! TODO essay
 mod daemon;
+mod fork;
 mod identity;
 mod inherit;
 pub(crate) mod pause;
 pub(crate) mod recover;
 mod release;
 mod upgrade;
+mod worker;
 
 use std::io::{self, Write};
 use std::rc::Rc;
@@ -16,10 +18,12 @@ use crate::context::{self, Core};
 use crate::cores::{self, Cluster};
 
 pub use daemon::{Daemon, Daemonize, daemonize};
+pub use fork::{Exit, fork_worker};
 pub use identity::{drop_privileges, identity_changed};
 pub use inherit::{inherited, inherited_connections};
 pub use release::release_inherited;
 pub use upgrade::Upgrade;
+pub use worker::Worker;
 
 /// The core and the runtime of the calling thread.
 struct Here {

@@ -5,6 +5,7 @@
 #![allow(unsafe_code, reason = "calls into libc")]
 
 pub(crate) mod exec;
+pub(crate) mod process;
 pub(crate) mod signal;
 
 use std::io;
