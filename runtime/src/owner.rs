@@ -14,10 +14,14 @@
 //! Whoever holds something that a fork does not hand on keeps an [`Owner`], and asks it before each use: one load and a
 //! comparison. The word is right in the child whatever made it (`fork`, `clone`, a library), at once, without a handler; a
 //! child that shares the memory (`vfork`) shares the word, which is as it should be.
+//!
+//! What a fork copies may also be *locked*, by a thread that the child does not have. What is used before a child can have
+//! replaced it is guarded by a [`ProcessLock`]: a holder of another process holds nothing.
 
 use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 use crate::sys;
 
@@ -76,5 +80,77 @@ impl Owner {
     #[inline]
     pub(crate) fn is_here(&self) -> bool {
         self.word.load(Ordering::Relaxed) == self.epoch
+    }
+}
+
+/// A lock for what is done once or rarely and takes long, such as creating a poller; whoever has to wait yields.
+pub(crate) struct ProcessLock {
+    /// The epoch of the process that holds it, or [`ProcessLock::FREE`].
+    holder: AtomicU64,
+}
+
+impl ProcessLock {
+    const FREE: u64 = 0;
+
+    pub(crate) const fn new() -> Self {
+        ProcessLock { holder: AtomicU64::new(Self::FREE) }
+    }
+
+    /// Waits until nobody in this process holds it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`adopt`].
+    pub(crate) fn lock(&self) -> io::Result<ProcessLocked<'_>> {
+        let epoch = adopt()?;
+        loop {
+            let holder = self.holder.load(Ordering::Relaxed);
+            let free = holder != epoch;
+            if free
+                && self.holder.compare_exchange(holder, epoch, Ordering::Acquire, Ordering::Relaxed).is_ok()
+            {
+                return Ok(ProcessLocked(self));
+            }
+            thread::yield_now();
+        }
+    }
+}
+
+/// Frees the lock when it is dropped.
+pub(crate) struct ProcessLocked<'a>(&'a ProcessLock);
+
+impl Drop for ProcessLocked<'_> {
+    fn drop(&mut self) {
+        self.0.holder.store(ProcessLock::FREE, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_thread_at_a_time_holds_the_lock() {
+        static LOCK: ProcessLock = ProcessLock::new();
+        static INSIDE: AtomicU64 = AtomicU64::new(0);
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                thread::spawn(|| {
+                    for _ in 0..1000 {
+                        let _locked = LOCK.lock().unwrap();
+                        assert_eq!(INSIDE.fetch_add(1, Ordering::Relaxed), 0);
+                        INSIDE.fetch_sub(1, Ordering::Relaxed);
+                    }
+                })
+            })
+            .collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    }
+
+    #[test]
+    fn a_holder_of_another_process_holds_nothing() {
+        let lock = ProcessLock { holder: AtomicU64::new(u64::MAX) };
+        drop(lock.lock().unwrap());
+        assert_eq!(lock.holder.load(Ordering::Relaxed), ProcessLock::FREE);
     }
 }

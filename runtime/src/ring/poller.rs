@@ -29,13 +29,14 @@ use io_uring::IoUring;
 
 use super::inherited;
 use super::setup::{self, RingConfig};
+use crate::owner::ProcessLock;
 use crate::sys;
 
 /// How long `/proc` may take to show a new poller.
 const PROC_PATIENCE: Duration = Duration::from_millis(200);
 
 /// Held while a poller is created.
-static CREATING: Mutex<()> = Mutex::new(());
+static CREATING: ProcessLock = ProcessLock::new();
 
 /// A poller and the rings that it serves. Shared by the cores of a group.
 #[derive(Debug)]
@@ -113,7 +114,7 @@ impl Poller {
     /// Opens a ring with a poller of its own, and places the poller.
     fn create(&self, config: &RingConfig) -> io::Result<(IoUring, Option<libc::pid_t>)> {
         // One at a time in the process: what is new among the threads is then ours.
-        let _alone = CREATING.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = CREATING.lock()?;
         let before = pollers();
         let ring = match inherited::adopt(config) {
             Some(ring) => ring,
