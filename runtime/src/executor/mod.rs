@@ -25,7 +25,7 @@ use std::ptr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::{Wake, Waker};
+use std::task::{Context, Wake, Waker};
 use std::thread;
 
 use futures::task::AtomicWaker;
@@ -188,7 +188,7 @@ pub(crate) struct Executor {
     stopped: Cell<bool>,
     pause: RefCell<Option<Arc<Pause>>>,
     /// Those on this core who wait for a task of another one.
-    waiters: RefCell<Vec<Weak<AtomicWaker>>>,
+    waiters: RefCell<Vec<Weak<Waiter>>>,
 }
 
 impl Executor {
@@ -278,7 +278,7 @@ impl Executor {
         self.main_woken.set(true);
         let mut wakers: Vec<Waker> = self.registry.borrow().iter().map(|(_, waker)| waker.clone()).collect();
         let waiters = self.waiters.take();
-        wakers.extend(waiters.iter().filter_map(Weak::upgrade).filter_map(|waiter| waiter.take()));
+        wakers.extend(waiters.iter().filter_map(Weak::upgrade).filter_map(|waiter| waiter.waker.take()));
         wake_all(&mut wakers);
     }
 
@@ -287,6 +287,16 @@ impl Executor {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    fn new_waiter(&self, core: usize) -> Arc<Waiter> {
+        let mut waiters = self.waiters.borrow_mut();
+        if waiters.len() == waiters.capacity() {
+            waiters.retain(|waiter| waiter.strong_count() > 0);
+        }
+        let waiter = Arc::new(Waiter { waker: AtomicWaker::new(), core });
+        waiters.push(Arc::downgrade(&waiter));
+        waiter
     }
 
     /// Announces that the core is going to sleep; `false` if there is something to do after all.
@@ -350,18 +360,23 @@ impl Drop for HasMain {
     }
 }
 
-/// A place for the waker of somebody who waits for a task of another core, or of none. It is woken if that core is lost.
-/// `None` outside of a core.
-pub(crate) fn new_waiter() -> Option<Arc<AtomicWaker>> {
+/// The waker of somebody on a core who waits for a task of another core, or of none: a fork may leave that one behind.
+pub(crate) struct Waiter {
+    waker: AtomicWaker,
+    /// Where he waits: the address of the core's remote part.
+    core: usize,
+}
+
+/// Has this core wake `cx` if a fork leaves behind what he waits for. `waiter` is kept from one wait to the next. Does nothing
+/// outside of a core.
+pub(crate) fn wait_elsewhere(waiter: &mut Option<Arc<Waiter>>, cx: &Context<'_>) {
     with_current(|executor| {
-        let mut waiters = executor.waiters.borrow_mut();
-        if waiters.len() == waiters.capacity() {
-            waiters.retain(|waiter| waiter.strong_count() > 0);
-        }
-        let waiter = Arc::new(AtomicWaker::new());
-        waiters.push(Arc::downgrade(&waiter));
-        waiter
-    })
+        let core = Arc::as_ptr(&executor.remote).addr();
+        let known = waiter.take().filter(|waiter| waiter.core == core);
+        let known = known.unwrap_or_else(|| executor.new_waiter(core));
+        known.waker.register(cx.waker());
+        *waiter = Some(known);
+    });
 }
 
 /// In a child of a fork: this thread has no executor any more, and what it had is left as it is.

@@ -139,6 +139,9 @@ fn stop(core: &Core, deadline: Instant) -> io::Result<usize> {
                     core.reactor.bury();
                     return Ok(0);
                 }
+                if Instant::now() >= deadline {
+                    return Ok(core.reactor.in_flight());
+                }
             }
             result => return result,
         }

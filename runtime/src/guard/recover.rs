@@ -22,6 +22,9 @@ pub(crate) fn ring_lost(core: &Core) -> io::Result<()> {
         return after_fork(core);
     }
     if !core.reactor.is_dead() {
+        // The turn that has failed would have gone on so.
+        core.reactor.reap();
+        core.timers.fire();
         return Ok(());
     }
     core.reactor.bury();

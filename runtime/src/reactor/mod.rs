@@ -331,11 +331,14 @@ impl Reactor {
         let deadline = deadline.max(Instant::now() + SHUTDOWN_GRACE);
         self.table.borrow_mut().close();
         loop {
-            // A failing publish or wait means that no CQE will come that has not come yet.
-            let alive = self.publish().is_ok();
+            // Where publishing or waiting fails, no CQE will come that has not come yet.
+            let alive = self.is_served(self.publish());
             self.reap();
             let left = deadline.saturating_duration_since(Instant::now());
-            if !self.table.borrow().is_busy() || left.is_zero() || !alive || self.wait(Some(left)).is_err() {
+            if !alive || !self.table.borrow().is_busy() || left.is_zero() {
+                break;
+            }
+            if !self.is_served(self.wait(Some(left))) {
                 break;
             }
         }
@@ -346,6 +349,19 @@ impl Reactor {
         self.wake();
         self.reclaim();
         kept
+    }
+
+    /// Whether the kernel still serves the ring, after a call that had this result.
+    fn is_served(&self, result: io::Result<()>) -> bool {
+        match result {
+            Ok(()) => true,
+            Err(error) => error.raw_os_error() == Some(libc::EOWNERDEAD) && !self.is_dead(),
+        }
+    }
+
+    /// Requests that the present ring has.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.table.borrow().in_flight()
     }
 
     /// What the rings have done so far.

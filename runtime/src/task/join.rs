@@ -8,10 +8,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use futures::task::AtomicWaker;
-
 use super::Task;
-use crate::executor;
+use crate::executor::{self, Waiter};
 
 /// Awaits the output of a spawned task.
 ///
@@ -39,7 +37,7 @@ pub struct JoinHandle<T>(State<T>);
 
 enum State<T> {
     /// With the place where a fork finds the waker, if the task is not one of the core that awaits it.
-    Spawned(Task<T>, Option<Arc<AtomicWaker>>),
+    Spawned(Task<T>, Option<Arc<Waiter>>),
     /// Never started; `None` once the error has been given out.
     Refused(Option<JoinError>),
     Detached,
@@ -85,12 +83,7 @@ impl<T> Future for JoinHandle<T> {
                 Poll::Pending if task.metadata().home.is_here() => Poll::Pending,
                 Poll::Pending if task.metadata().home.is_lost() => Poll::Ready(Err(JoinError(Cause::Lost))),
                 Poll::Pending => {
-                    if waiter.is_none() {
-                        *waiter = executor::new_waiter();
-                    }
-                    if let Some(waiter) = waiter {
-                        waiter.register(cx.waker());
-                    }
+                    executor::wait_elsewhere(waiter, cx);
                     Poll::Pending
                 }
             },
