@@ -110,8 +110,8 @@ impl Worker {
     fn turn_on_ring(&mut self) -> io::Result<()> {
         let Core { executor, reactor, timers, .. } = &*self.core;
         executor.run(TASKS_PER_TURN);
-        if let Some(pause) = executor.take_pause() {
-            return pause.serve(&self.core);
+        if let Some(errand) = executor.next_errand() {
+            return errand();
         }
         let idle = !executor.has_work();
         if !idle || self.spin.is_on() || reactor.publishes_for_free() {

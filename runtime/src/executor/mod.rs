@@ -32,7 +32,6 @@ use futures::task::AtomicWaker;
 use slab::Slab;
 
 use crate::contain::wake_all;
-use crate::guard::pause::Pause;
 use crate::owner;
 use crate::sys;
 use crate::task::inbox::{Inbox, Pushed};
@@ -52,11 +51,14 @@ enum Message {
     WakeTask(usize),
     /// Poll the main future.
     WakeMain,
-    /// Come to a safe point, and stay there until told.
-    Pause(Arc<Pause>),
+    /// Do this between two tasks.
+    Errand(Errand),
     /// End.
     Stop,
 }
+
+/// What a core is asked to do on its own thread, between two tasks. An error means that the core can't go on.
+pub(crate) type Errand = Box<dyn FnOnce() -> io::Result<()> + Send>;
 
 /// The part of a core that other threads see.
 pub(crate) struct Remote {
@@ -86,9 +88,9 @@ impl Remote {
         Ok(())
     }
 
-    /// Asks the core to come to a safe point.
-    pub(crate) fn pause(&self, pause: Arc<Pause>) -> bool {
-        self.send(Message::Pause(pause)).is_ok()
+    /// Whether the core will do it: it has not ended.
+    pub(crate) fn send_errand(&self, errand: Errand) -> bool {
+        self.send(Message::Errand(errand)).is_ok()
     }
 
     /// The event counter that wakes the core: to be polled by its reactor.
@@ -186,7 +188,7 @@ pub(crate) struct Executor {
     main_woken: Cell<bool>,
     in_main: Cell<bool>,
     stopped: Cell<bool>,
-    pause: RefCell<Option<Arc<Pause>>>,
+    errands: RefCell<VecDeque<Errand>>,
     /// Those on this core who wait for a task of another one.
     waiters: RefCell<Vec<Weak<Waiter>>>,
 }
@@ -200,7 +202,7 @@ impl Executor {
             main_woken: Cell::new(false),
             in_main: Cell::new(false),
             stopped: Cell::new(false),
-            pause: RefCell::default(),
+            errands: RefCell::default(),
             waiters: RefCell::default(),
         })
     }
@@ -253,13 +255,13 @@ impl Executor {
             Message::WakeTask(key) => self.wake_registered(key),
             Message::WakeMain => self.main_woken.set(true),
             Message::Stop => self.stopped.set(true),
-            Message::Pause(pause) => *self.pause.borrow_mut() = Some(pause),
+            Message::Errand(errand) => self.errands.borrow_mut().push_back(errand),
         }
     }
 
-    /// Whether another core has asked this one to come to a safe point.
-    pub(crate) fn take_pause(&self) -> Option<Arc<Pause>> {
-        self.pause.borrow_mut().take()
+    /// What another core has asked this one to do.
+    pub(crate) fn next_errand(&self) -> Option<Errand> {
+        self.errands.borrow_mut().pop_front()
     }
 
     /// How many tasks this core has, the main future among them.

@@ -14,8 +14,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::recover;
-use crate::context::Core;
+use crate::context::{self, Core};
 use crate::cores::{self, Cluster};
+use crate::executor::Remote;
 use crate::metrics::ReplaceReason;
 use crate::sys;
 
@@ -87,12 +88,14 @@ impl Pause {
         }
     }
 
-    /// Comes to the safe point, and goes on when told. On the thread of `core`, between two tasks or where it waits.
+    /// Comes to the safe point, and goes on when told. On the thread of a core, between two tasks or where it waits for its
+    /// own turn.
     ///
     /// # Errors
     ///
     /// The kernel's refusal of a new ring: the core can't go on.
-    pub(crate) fn serve(&self, core: &Core) -> io::Result<()> {
+    fn serve(&self) -> io::Result<()> {
+        let core = &*context::current().expect("errands are done on a core");
         if self.lock().order.is_some() {
             // Too late: the others have gone on.
             return Ok(());
@@ -189,7 +192,11 @@ pub(crate) fn all<'a>(
     let turn = await_turn(core, cluster, deadline)?;
     let pause = Arc::new(Pause { deadline, state: Mutex::default(), changed: Condvar::new() });
     let others = cluster.remotes_but(core.index);
-    let asked = others.iter().filter(|(_, remote)| remote.pause(Arc::clone(&pause))).count();
+    let ask = |remote: &Remote| {
+        let pause = Arc::clone(&pause);
+        remote.send_errand(Box::new(move || pause.serve()))
+    };
+    let asked = others.iter().filter(|(_, remote)| ask(remote)).count();
     let mut paused = Paused {
         core: Rc::clone(core),
         pause,
@@ -225,8 +232,8 @@ fn await_turn<'a>(
             }
             Err(TryLockError::WouldBlock) => {
                 core.executor.fetch();
-                match core.executor.take_pause() {
-                    Some(pause) => pause.serve(core)?,
+                match core.executor.next_errand() {
+                    Some(errand) => errand()?,
                     None => thread::sleep(TURN_LOOK),
                 }
             }
