@@ -9,6 +9,8 @@ mod deaths;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::Duration;
 
 use common::until_blocking;
 use io_uring::{IoUring, opcode, squeue, types};
@@ -116,13 +118,13 @@ fn faults_come_as_ordered_and_only_then() {
         push(&mut ring, receive(&near, &mut second).user_data(2));
     }
     ring.submit().unwrap();
-    until_blocking("the poller", || unsafe { ring.submission_shared() }.is_empty());
+    until_blocking("the poller", || ring.submission().is_empty());
     deaths::faults::spurious(2);
     let errors: Vec<_> = (0..3).map(|_| enter_now(&ring)).collect();
     assert_eq!(errors, [Some(libc::EOWNERDEAD), Some(libc::EOWNERDEAD), None]);
     deaths::faults::refork(1);
     assert_eq!((enter_now(&ring), error(&ring)), (None, None));
-    until_blocking("both", || unsafe { ring.completion_shared() }.len() == 2);
+    until_blocking("both", || ring.completion().len() == 2);
     let mut results = results(&mut ring);
     results.sort_unstable();
     assert_eq!(results, [(1, -libc::ECANCELED), (2, -libc::ECANCELED)]);
@@ -133,6 +135,40 @@ fn faults_come_as_ordered_and_only_then() {
 
 /// Enters the ring, whether there is anything to do or not.
 fn enter_now(ring: &IoUring) -> Option<i32> {
+    // SAFETY: submits nothing and waits for nothing.
     let result = unsafe { ring.submitter().enter::<libc::sigset_t>(0, 0, 0, None) };
     result.err().and_then(|error| error.raw_os_error())
+}
+
+/// Kills the poller while this thread waits in `io_uring_enter`, and waits for a result until `patience` is over.
+fn death_during_a_wait(ring: &IoUring, patience: Duration) -> Option<i32> {
+    // SAFETY: takes nothing.
+    let waiter = unsafe { libc::gettid() };
+    let killer = thread::spawn(move || {
+        let enter = format!("{} ", libc::SYS_io_uring_enter);
+        until_blocking("the wait", || {
+            std::fs::read_to_string(format!("/proc/self/task/{waiter}/syscall")).unwrap().starts_with(&enter)
+        });
+        assert_eq!(deaths::kill(), 1);
+    });
+    let timespec = types::Timespec::from(patience);
+    let error = ring.submitter().submit_with_args(1, &types::SubmitArgs::new().timespec(&timespec)).err();
+    killer.join().unwrap();
+    error.and_then(|error| error.raw_os_error())
+}
+
+/// Why a core must not wait without a limit before the kernel has taken all that is in its queue.
+#[test]
+fn a_waiter_learns_of_a_death_only_by_what_it_cancels() {
+    let _session = deaths::session();
+    let nothing_in_flight = ring(None);
+    assert_eq!(death_during_a_wait(&nothing_in_flight, Duration::from_millis(300)), Some(libc::ETIME));
+    let (near, _far) = UnixStream::pair().unwrap();
+    let (mut buf, mut ring) = ([0; 8], ring(None));
+    // SAFETY: the buffer and the socket live longer than the request.
+    unsafe { push(&mut ring, receive(&near, &mut buf)) };
+    ring.submit().unwrap();
+    until_blocking("the poller", || ring.submission().is_empty());
+    assert_eq!(death_during_a_wait(&ring, common::PATIENCE), None);
+    assert_eq!(results(&mut ring), [(0, -libc::ECANCELED)]);
 }

@@ -24,12 +24,22 @@
 //! thread that started them.
 #![cfg(target_arch = "x86_64")]
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part of this")]
-#![allow(unsafe_code, reason = "defines a C function, makes raw system calls and starts a process on its memory")]
+#![allow(
+    unsafe_code,
+    reason = "defines a C function, makes raw system calls and starts a process on its memory"
+)]
 
 mod helper;
+pub mod load;
+pub mod run_load;
+pub mod scene;
 mod seam;
+pub mod watchdog;
 
+use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use runtime::{Builder, Mode};
 
 /// What the seam does to `io_uring_enter` on polled rings.
 pub use seam::faults;
@@ -64,6 +74,24 @@ impl Drop for Session {
         helper::divert(false);
         kill();
     }
+}
+
+/// Runs a future on a runtime with mortal pollers, and sees to it that it ends.
+pub fn run<F: Future>(builder: Builder, main: F) -> F::Output {
+    let (_session, _watchdog) = (session(), watchdog::Watchdog::new());
+    crate::common::run_on(builder, Mode::Polled, main)
+}
+
+/// As [`run`], in a session of faults.
+pub fn run_with_faults<F: Future>(builder: Builder, main: F) -> F::Output {
+    let (_session, _watchdog) = (session_of_faults(), watchdog::Watchdog::new());
+    crate::common::run_on(builder, Mode::Polled, main)
+}
+
+/// Waits until this runtime's core has parked with its ring replaced so many times, for the death of its poller only.
+pub async fn until_replaced(core: usize, deaths: u64) {
+    let all = Replaced { total: deaths, poller_died: deaths };
+    crate::common::until(&format!("{deaths} new rings of core {core}"), || replaced(core) == all).await;
 }
 
 /// Kills every poller of the session, and returns when they are dead: how many that were. From any thread.

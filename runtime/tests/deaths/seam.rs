@@ -104,8 +104,14 @@ pub mod faults {
     }
 
     /// How many calls have failed for nothing, and how many have found everything cancelled, since the program started.
-    pub fn injected() -> (u64, u64) {
-        (INJECTED.load(Ordering::SeqCst), REFORKED.load(Ordering::SeqCst))
+    #[derive(Debug, Clone, Copy)]
+    pub struct Injected {
+        pub spurious: u64,
+        pub reforks: u64,
+    }
+
+    pub fn injected() -> Injected {
+        Injected { spurious: INJECTED.load(Ordering::SeqCst), reforks: REFORKED.load(Ordering::SeqCst) }
     }
 
     fn take(from: &AtomicU32) -> bool {
