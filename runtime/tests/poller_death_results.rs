@@ -36,6 +36,8 @@ async fn bytes(receives: usize, first: usize) {
     let drops: Rc<Cell<usize>> = Rc::default();
     let (near, mut far) = UnixStream::pair().unwrap();
     let near = Fd::new(OwnedFd::from(near));
+    until_operations(0).await;
+    let all_sqes = runtime::metrics().cores[0].sqes + receives as u64;
     let mut pending: Vec<_> = (0..receives)
         .map(|_| {
             let buf = Counted::new(1, &drops);
@@ -43,8 +45,7 @@ async fn bytes(receives: usize, first: usize) {
         })
         .collect();
     pending.iter_mut().for_each(|(_, receive)| assert!(poll_deaf(receive).is_pending()));
-    let sqes = receives as u64;
-    until("room for all requests", || runtime::metrics().cores[0].sqes > sqes).await;
+    until("room for all requests", || runtime::metrics().cores[0].sqes >= all_sqes).await;
     // A byte that comes twice or never shows, if the numbers of all are known: 251 is a prime.
     let all: Vec<u8> = (0..receives).map(|byte| (byte % 251) as u8).collect();
     far.write_all(&all[..first]).unwrap();

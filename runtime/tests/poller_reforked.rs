@@ -58,16 +58,15 @@ fn many_more_than_there_is_room_for() {
         assert!(places.iter().all(std::task::Poll::is_pending));
         until("room for all requests", || runtime::metrics().cores[0].sqes > 1000).await;
         refork(1).await;
-        for byte in 0..1000 {
-            far.write_all(&[(byte % 251) as u8]).unwrap();
-        }
+        let bytes: Vec<_> = (0..1000).map(|byte| (byte % 251) as u8).collect();
+        far.write_all(&bytes).unwrap();
         let mut received = Vec::new();
         for receive in pending {
             let (result, buf) = receive.await;
             assert_eq!(result.unwrap(), 1);
             received.push(buf.as_bytes()[0]);
         }
-        let mut expected: Vec<_> = (0..1000).map(|byte| (byte % 251) as u8).collect();
+        let mut expected = bytes;
         expected.sort_unstable();
         received.sort_unstable();
         assert!(received == expected, "{received:?}");
@@ -115,7 +114,8 @@ fn again_and_again_under_one_read() {
         let place = buf.as_ptr();
         let mut read = read_at(&reader, buf, HERE);
         assert!(poll_once(&mut read).await.is_pending());
-        for _ in 0..100 {
+        // The runtime gives up on a request that comes back 64 times in a row.
+        for _ in 0..50 {
             refork(1).await;
             assert!(poll_once(&mut read).await.is_pending());
         }
