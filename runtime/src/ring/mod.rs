@@ -31,6 +31,7 @@ use std::io;
 use std::mem::{self, ManuallyDrop};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use io_uring::types::{SubmitArgs, Timespec};
@@ -85,6 +86,20 @@ impl std::ops::AddAssign for RingCounts {
 
 /// Longer waits end early: added to its clock, the kernel might take them for the past.
 const WAIT_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// A poller that dies wakes whoever waits for a completion only by what it cancels, and it cancels only what it has taken. While
+/// there are requests that it has not taken, a wait ends after so long, to see whether it lives.
+const UNTAKEN_LOOK: Duration = Duration::from_millis(100);
+
+/// How long to wait for room at a time.
+const ROOM_LOOK: Duration = Duration::from_micros(100);
+
+fn at_most(timeout: Option<Duration>, most: Duration) -> Option<Duration> {
+    Some(timeout.map_or(most, |timeout| timeout.min(most)))
+}
+
+/// How often a ring has to look dead before it is believed.
+const LOOKS_AT_DEATH: usize = 4;
 
 /// How many requests are collected before the poller gets to see them: as many as it takes at a time from a ring that it
 /// shares. Each look at the queue's indices costs the core and the poller a cache line that the other one has written.
@@ -245,6 +260,7 @@ impl Ring {
         let submit = if self.poller.is_some() { 0 } else { queued as u32 };
         self.counts.overflows += u64::from(self.pending().0);
         let flags = EnterFlags::GETEVENTS | self.wakeup(queued);
+        let timeout = if submit < queued as u32 { at_most(timeout, UNTAKEN_LOOK) } else { timeout };
         self.enter(submit, 1, flags, timeout)
     }
 
@@ -254,8 +270,9 @@ impl Ring {
             return self.publish();
         }
         let queued = self.write_batch();
-        let flags = EnterFlags::SQ_WAIT | self.wakeup(queued);
-        self.enter(0, 0, flags, None)
+        // Not SQ_WAIT: the death of the poller would not end that, nor can a timeout.
+        let flags = EnterFlags::GETEVENTS | self.wakeup(queued);
+        self.enter(0, 1, flags, Some(ROOM_LOOK))
     }
 
     fn enter(
@@ -310,7 +327,12 @@ impl Ring {
         let dead = |error: &io::Error| error.raw_os_error() == Some(libc::EOWNERDEAD);
         self.poller.is_some()
             && self.enter(0, 0, EnterFlags::empty(), None).is_err_and(|error| dead(&error))
-            && poller::sq_thread(self.fd()).is_none()
+            // The rings of a dead poller have NEED_WAKEUP set, for ever. One that lives clears it before it takes the
+            // locks for which fdinfo may fail to name it.
+            && (0..LOOKS_AT_DEATH).all(|_| {
+                thread::yield_now();
+                self.needs_wakeup() && poller::sq_thread(self.fd()).is_none() && self.needs_wakeup()
+            })
     }
 
     /// What a dead ring has completed without room in its queue, which only an enter could move there.

@@ -203,7 +203,7 @@ fn pollers() -> Vec<libc::pid_t> {
 }
 
 fn is_poller(tid: libc::pid_t) -> bool {
-    let name = std::fs::read_to_string(format!("/proc/self/task/{tid}/comm"));
+    let name = std::fs::read_to_string(format!("/proc/{tid}/comm"));
     name.is_ok_and(|name| name.starts_with("iou-sqp-"))
 }
 
