@@ -35,6 +35,9 @@ use crate::sys;
 /// How long `/proc` may take to show a new poller.
 const PROC_PATIENCE: Duration = Duration::from_millis(200);
 
+/// How often a new ring has to say that it has no poller before it is believed.
+const DEAD_LOOKS: usize = 4;
+
 /// Held while a poller is created.
 static CREATING: ProcessLock = ProcessLock::new();
 
@@ -127,7 +130,11 @@ impl Poller {
 
     fn place(&self, tid: Option<libc::pid_t>) -> io::Result<()> {
         match tid {
-            Some(tid) if !self.cpus.is_empty() => sys::set_affinity(tid, &self.cpus),
+            Some(tid) if !self.cpus.is_empty() => match sys::set_affinity(tid, &self.cpus) {
+                // It has died meanwhile, which the ring's first enter finds out.
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+                placed => placed,
+            },
             _ => Ok(()),
         }
     }
@@ -224,17 +231,32 @@ fn patiently<T>(ring: RawFd, mut found: impl FnMut() -> Option<T>) -> Option<T> 
 /// The id of the poller that was just created for `ring`, when those in `before` were there already. The new thread takes its
 /// name when it runs for the first time; until then fdinfo has its creator's id.
 fn await_poller(ring: RawFd, before: &[libc::pid_t]) -> Option<libc::pid_t> {
-    patiently(ring, || {
+    let mut dead = 0;
+    let found = patiently(ring, || {
         let named = sq_thread(ring).filter(|tid| !before.contains(tid) && is_poller(*tid));
-        named.or_else(|| pollers().into_iter().find(|tid| !before.contains(tid)))
-    })
+        let found = named.or_else(|| pollers().into_iter().find(|tid| !before.contains(tid)));
+        dead += usize::from(is_unserved(ring));
+        // Whoever waits for a thread that has died at once waits in vain.
+        if found.is_none() && dead < DEAD_LOOKS { None } else { Some(found) }
+    });
+    found.flatten()
+}
+
+/// Whether fdinfo says that a ring has no poller; or that it is busy just now.
+fn is_unserved(ring: RawFd) -> bool {
+    read_fdinfo(ring).and_then(|info| fdinfo_field(&info, "SqThread")) == Some(-1)
 }
 
 fn verify_shared(member: RawFd, ring: RawFd) -> io::Result<()> {
-    let mut last = None;
+    let (mut last, mut dead) = (None, 0);
     let same = patiently(ring, || {
+        dead += usize::from(is_unserved(ring));
+        if dead == DEAD_LOOKS {
+            last = None;
+            return Some(());
+        }
         last = Some((sq_thread(member)?, sq_thread(ring)?));
-        last.filter(|(shared, own)| shared == own)
+        last.filter(|(shared, own)| shared == own).map(drop)
     });
     match (same, last) {
         (None, Some((shared, own))) => Err(io::Error::other(format!(

@@ -39,6 +39,11 @@ impl Progress {
         self.0.progress.load(Ordering::Relaxed)
     }
 
+    /// For whoever notices a hang himself: says what can be said, and ends the program.
+    pub fn hangs(&self) -> ! {
+        self.0.end()
+    }
+
     /// Leaves something to be shown in case of a hang.
     pub fn report(&self, report: String) {
         *self.0.report.lock().unwrap_or_else(PoisonError::into_inner) = report;
