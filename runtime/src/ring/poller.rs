@@ -130,11 +130,14 @@ impl Poller {
 
     fn place(&self, tid: Option<libc::pid_t>) -> io::Result<()> {
         match tid {
-            Some(tid) if !self.cpus.is_empty() => match sys::set_affinity(tid, &self.cpus) {
-                // It has died meanwhile, which the ring's first enter finds out.
-                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
-                placed => placed,
-            },
+            // Never a thread of another process that has the same number in some namespace.
+            Some(tid) if !self.cpus.is_empty() && threads().contains(&tid) => {
+                match sys::set_affinity(tid, &self.cpus) {
+                    // It has died meanwhile, which the ring's first enter finds out.
+                    Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+                    placed => placed,
+                }
+            }
             _ => Ok(()),
         }
     }
@@ -200,13 +203,15 @@ fn fdinfo_field<T: std::str::FromStr>(info: &str, name: &str) -> Option<T> {
     value.trim().trim_end_matches("us").trim_end().parse().ok()
 }
 
-/// The pollers among this process's threads; empty without `/proc`.
-fn pollers() -> Vec<libc::pid_t> {
+/// This process's threads; empty without `/proc`.
+fn threads() -> Vec<libc::pid_t> {
     let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return Vec::new() };
-    tasks
-        .filter_map(|task| task.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|&tid| is_poller(tid))
-        .collect()
+    tasks.filter_map(|task| task.ok()?.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// The pollers among them.
+fn pollers() -> Vec<libc::pid_t> {
+    threads().into_iter().filter(|&tid| is_poller(tid)).collect()
 }
 
 fn is_poller(tid: libc::pid_t) -> bool {
