@@ -56,7 +56,11 @@ pub(crate) fn reopen(core: &Core, reason: ReplaceReason, start: Instant) -> io::
     let mut tries = 0;
     loop {
         match cluster.reopen(core, reason, start) {
-            Err(error) if tries == TRIES => return Err(error),
+            Err(error) if tries == TRIES => {
+                // The former one, if it is there, is of an identity or a poller that is not to be used any more.
+                core.reactor.lose_ring();
+                return Err(error);
+            }
             Err(_) => {
                 tries += 1;
                 thread::sleep(BETWEEN_TRIES);

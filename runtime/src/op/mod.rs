@@ -76,7 +76,8 @@ impl<O: SingleShot> Op<O> {
     /// Asks the kernel to cancel the request. Awaiting the operation then gives what became of it, and the buffer: its
     /// result if it was faster, else `ECANCELED`, and then nothing of it has been done. So, unlike dropping the future, this
     /// loses nothing. It takes as long as the kernel takes, which for a read or write of a file on a disk may be until it is
-    /// done. Does nothing to an operation that has not been polled yet or that has ended.
+    /// done. Does nothing to an operation that has not been polled yet or that has ended. A connect that was cancelled
+    /// goes on in the kernel, as `connect(2)` says of one that was interrupted.
     ///
     /// `io_uring_prep_cancel(3)`.
     ///

@@ -288,6 +288,11 @@ impl Reactor {
         self.reclaim();
     }
 
+    /// Goes without a ring until there is another.
+    pub(crate) fn lose_ring(&self) {
+        self.table.borrow_mut().lose_ring();
+    }
+
     /// In a child that was forked while requests were in flight: gives them up, and holds submission until there is a ring.
     pub(crate) fn disown(&self) {
         self.table.borrow_mut().check_owner();
@@ -359,7 +364,7 @@ impl Reactor {
         }
     }
 
-    /// Requests that the present ring has.
+    /// Requests that the kernel has.
     pub(crate) fn in_flight(&self) -> usize {
         self.table.borrow().in_flight()
     }

@@ -38,26 +38,23 @@ impl Table {
         self.recall();
     }
 
-    /// Cancels every request that may wait, also those that were asked before: a cancel can miss a request that is between
-    /// two states in the kernel.
+    /// Cancels every request that may wait, on whichever ring, also those that were asked before: a cancel can miss a request
+    /// that is between two states in the kernel.
     pub(super) fn recall(&mut self) {
-        let Some(number) = self.current.as_ref().map(|carrier| carrier.number) else { return };
-        let waiting = self.keys(|entry| {
-            entry.ring == number
-                && entry.vtable.waits
-                && matches!(entry.lifecycle, Lifecycle::InFlight | Lifecycle::Recalled)
-        });
-        for key in waiting {
-            if let Some(entry) = self.slots.get_mut(key) {
-                entry.lifecycle = Lifecycle::Recalled;
+        for key in self.keys(|entry| entry.ring != NO_RING) {
+            let Some(entry) = self.slots.get_mut(key) else { continue };
+            match entry.lifecycle {
+                Lifecycle::InFlight if entry.vtable.waits => entry.lifecycle = Lifecycle::Recalled,
+                Lifecycle::Recalled | Lifecycle::Cancelled | Lifecycle::Orphaned => {}
+                _ => continue,
             }
             self.cancel_in_flight(key);
         }
     }
 
-    /// How many requests the present ring has.
+    /// How many requests the rings have, former ones included.
     pub(super) fn in_flight(&self) -> usize {
-        self.current.as_ref().map_or(0, |carrier| carrier.in_flight)
+        self.current.iter().chain(&self.leaving).map(|carrier| carrier.in_flight).sum()
     }
 
     /// Submits again, what came back first.
@@ -89,10 +86,24 @@ impl Table {
         }
     }
 
-    /// Takes what a ring with a dead poller has completed, and has everything else wait for the next ring.
+    /// The present ring's poller is dead: has everything wait for the next ring.
     pub(super) fn bury(&mut self) {
         self.held = true;
-        let Some(mut dead) = self.current.take() else { return };
+        if let Some(dead) = self.current.take() {
+            self.bury_carrier(dead);
+        }
+        self.bury_leaving();
+    }
+
+    /// Buries those of the former rings whose pollers are dead.
+    pub(super) fn bury_leaving(&mut self) {
+        for mut carrier in std::mem::take(&mut self.leaving) {
+            if carrier.ring.is_dead() { self.bury_carrier(carrier) } else { self.leaving.push(carrier) }
+        }
+    }
+
+    /// Takes what a ring with a dead poller has completed, and has everything else that it had wait.
+    fn bury_carrier(&mut self, mut dead: Carrier) {
         dead.ring.retire_poller();
         let number = dead.number;
         let known = self.keys(|entry| entry.ring == number && entry.lifecycle == Lifecycle::InFlight);
@@ -115,7 +126,7 @@ impl Table {
                 _ if overflowed.is_err() => self.finish(key, NOBODY_KNOWS),
                 Lifecycle::Recalled | Lifecycle::InFlight | Lifecycle::Detached => {
                     self.set_queued(key);
-                    self.returned.push(key);
+                    self.put_back(key);
                 }
                 _ => self.finish(key, Completion { result: -libc::ECANCELED, flags: 0 }),
             }
@@ -125,15 +136,20 @@ impl Table {
         self.part_with(dead);
     }
 
+    /// Goes without a ring: the present one can't be replaced, and must not be used. What it has is waited for.
+    pub(super) fn lose_ring(&mut self) {
+        self.held = true;
+        if let Some(lost) = self.current.take() {
+            self.part_with(lost);
+        }
+    }
+
     /// In a child that was forked while requests were in flight: they fail, what they own is this process's, and the rings
     /// are left to the parent.
     #[cold]
     pub(super) fn disown(&mut self) {
         self.owner = Owner::this_process().expect("only the first owner of all can fail");
-        // A ring that is dropped in another process closes its descriptor, and that is all.
-        for carrier in self.current.take().into_iter().chain(std::mem::take(&mut self.leaving)) {
-            self.counts_before += carrier.ring.counts;
-        }
+        self.leave_rings_to_parent();
         self.held = true;
         self.cancels.clear();
         self.backlog.clear();
@@ -147,10 +163,18 @@ impl Table {
     /// In a child of a fork before which everything was called back: the ring is left to the parent, and the requests go on
     /// in this process.
     pub(super) fn inherit(&mut self) {
-        debug_assert!(self.held && self.in_flight() == 0 && self.leaving.is_empty());
         self.owner = Owner::this_process().expect("only the first owner of all can fail");
-        if let Some(carrier) = self.current.take() {
-            self.part_with(carrier);
+        // Whoever forks has seen to it that nothing is in flight; if there were, it would be the parent's.
+        for key in self.keys(|entry| entry.ring != NO_RING) {
+            self.finish(key, NOBODY_KNOWS);
+        }
+        self.leave_rings_to_parent();
+    }
+
+    fn leave_rings_to_parent(&mut self) {
+        // A ring that is dropped in another process than its own closes its descriptor, and that is all.
+        for carrier in self.current.take().into_iter().chain(std::mem::take(&mut self.leaving)) {
+            self.counts_before += carrier.ring.counts;
         }
     }
 

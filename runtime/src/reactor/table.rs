@@ -230,11 +230,8 @@ impl Table {
 
     /// Moves what waits for room into the SQ as far as there is some. What is not wanted any more becomes reclaimable.
     pub(super) fn drain_backlog(&mut self) {
-        while let Some(&key) = self.cancels.front() {
-            if !self.try_cancel(key) {
-                return;
-            }
-            self.cancels.pop_front();
+        if !self.drain_cancels() {
+            return;
         }
         if self.arm_wakeup {
             self.arm_wakeup = !self.try_arm_wakeup();
@@ -253,6 +250,21 @@ impl Table {
         }
     }
 
+    /// `false`: the present ring's SQ is full.
+    fn drain_cancels(&mut self) -> bool {
+        for _ in 0..self.cancels.len() {
+            let Some(key) = self.cancels.pop_front() else { break };
+            if !self.try_cancel(key) {
+                // In any order: each is for another request.
+                self.cancels.push_back(key);
+                if self.current.as_mut().is_some_and(|carrier| !carrier.ring.has_room()) {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
     pub(super) fn publish(&mut self) -> io::Result<()> {
         self.check_owner();
         self.drain_backlog();
@@ -265,9 +277,6 @@ impl Table {
             if self.waiting() == before {
                 break;
             }
-        }
-        for carrier in &mut self.leaving {
-            carrier.ring.publish()?;
         }
         Ok(())
     }
@@ -285,20 +294,27 @@ impl Table {
 
     pub(super) fn has_completions(&mut self) -> bool {
         // A ring that is not this process's has none for it.
-        self.owner.is_here() && self.current.as_mut().is_some_and(|carrier| carrier.ring.has_completions())
+        let mut rings = self.current.iter_mut().chain(&mut self.leaving);
+        self.owner.is_here() && rings.any(|carrier| carrier.ring.has_completions())
     }
 
     /// Takes every CQE; returns how many there were.
     pub(super) fn reap(&mut self) -> usize {
         self.check_owner();
+        let mut taken = 0;
         // Taken out for the loop, so that the rest may be used.
-        let Some(mut current) = self.current.take() else { return 0 };
-        let taken = self.reap_carrier(&mut current);
-        self.current = Some(current);
+        if let Some(mut current) = self.current.take() {
+            taken = self.reap_carrier(&mut current);
+            self.current = Some(current);
+        }
         if self.leaving.is_empty() { taken } else { taken + self.reap_leaving() }
     }
 
     fn reap_leaving(&mut self) -> usize {
+        // They are published here, each turn: entered ones complete nothing unless they are entered.
+        if self.leaving.iter_mut().any(|carrier| carrier.ring.publish().is_err()) {
+            self.bury_leaving();
+        }
         let mut leaving = std::mem::take(&mut self.leaving);
         let taken = leaving.iter_mut().map(|carrier| self.reap_carrier(carrier)).sum();
         leaving.retain(|carrier| carrier.in_flight > 0);
@@ -335,15 +351,20 @@ impl Table {
         }
         if result < 0 && !self.closed && self.is_undone(key, -result) {
             self.set_queued(key);
-            if self.held {
-                self.returned.push(key)
-            } else {
-                self.backlog.push_back(key)
-            }
+            self.put_back(key);
             return true;
         }
         self.finish(key, Completion { result, flags });
         true
+    }
+
+    /// Has a request that came back undone wait for its next submission.
+    pub(super) fn put_back(&mut self, key: Key) {
+        if self.held {
+            self.returned.push(key);
+        } else {
+            self.backlog.push_back(key);
+        }
     }
 
     /// Whether a request that ended with this error is to be submitted again.

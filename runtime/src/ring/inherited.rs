@@ -61,7 +61,7 @@ fn open(ring: OwnedFd, config: &RingConfig) -> io::Result<IoUring> {
     let mut uring = unsafe { IoUring::from_fd(ring.into_raw_fd(), like_it.params().clone()) }?;
     // What is left in the queue was the former image's: its numbers mean other requests here.
     uring.completion().for_each(drop);
-    if !uring.submission().is_empty() {
+    if uring.submission().cq_overflow() || !uring.submission().is_empty() {
         return Err(io::Error::other("it has requests of the former image"));
     }
     Ok(uring)

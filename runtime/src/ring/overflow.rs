@@ -3,6 +3,8 @@
 
 use std::io;
 use std::os::fd::RawFd;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// A completion: the fields of its CQE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,16 +14,33 @@ pub(crate) struct Overflowed {
     pub(crate) flags: u32,
 }
 
-/// All that have overflowed, oldest first.
+/// fdinfo leaves the list out while somebody else has the ring's lock: for another look at fdinfo, say.
+const PATIENCE: Duration = Duration::from_millis(500);
+const BETWEEN_READS: Duration = Duration::from_micros(100);
+
+/// All that have overflowed, oldest first, on a ring that has the flag which says that there are some.
 pub(super) fn read(ring: RawFd) -> io::Result<Vec<Overflowed>> {
-    parse(&std::fs::read_to_string(format!("/proc/self/fdinfo/{ring}"))?)
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match parse(&std::fs::read_to_string(format!("/proc/self/fdinfo/{ring}"))?) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {
+                thread::sleep(BETWEEN_READS);
+            }
+            result => return result,
+        }
+    }
 }
 
 /// The lines after `CqOverflowList:`, each `  user_data=1, res=2, flags=3` (flags in hexadecimal).
 fn parse(info: &str) -> io::Result<Vec<Overflowed>> {
     let lines = info.lines().skip_while(|line| !line.starts_with("CqOverflowList:")).skip(1);
     let lines = lines.map(str::trim).take_while(|line| line.starts_with("user_data="));
-    lines.map(|line| parse_line(line).ok_or_else(|| unknown(line))).collect()
+    let list: Vec<_> =
+        lines.map(|line| parse_line(line).ok_or_else(|| unknown(line))).collect::<io::Result<_>>()?;
+    if list.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::WouldBlock, "fdinfo does not list what has overflowed"));
+    }
+    Ok(list)
 }
 
 fn parse_line(line: &str) -> Option<Overflowed> {
@@ -64,6 +83,8 @@ mod tests {
         let info = "SqThread:\t-1\nCqOverflowList:\n  user_data=7, res=-125, flags=1f\nNAPI:\tdisabled\n";
         assert_eq!(parse(info).unwrap(), [Overflowed { user_data: 7, result: -125, flags: 0x1f }]);
         assert!(parse("CqOverflowList:\n  user_data=7, result=1\n").is_err());
-        assert!(parse("SqThread:\t-1\n").unwrap().is_empty());
+        for cut in ["SqThread:\t-1\n", "CqOverflowList:\nNAPI:\tdisabled\n"] {
+            assert_eq!(parse(cut).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        }
     }
 }
