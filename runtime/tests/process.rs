@@ -1,61 +1,20 @@
-//! Child processes: what they are given, what they give back, and that nothing is left of them.
+//! Child processes: what they are given, and what they give back.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
-#![allow(unsafe_code, reason = "asks who this is, delays and reaps children")]
+#![allow(unsafe_code, reason = "asks who this is")]
 
+#[path = "common/children.rs"]
+mod children;
 mod common;
 
-use std::io::{self, ErrorKind, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
 use std::pin::pin;
 
-use common::{
-    MODES, builder, descriptors, in_child, poll_deaf, poll_once, run, run_on, until, until_operations,
-};
-use runtime::process::{Child, Command, Stdio};
+use children::{sh, state, text_of, waiting_child};
+use common::{MODES, builder, in_child, poll_deaf, run, run_on, until_operations};
+use runtime::process::{Command, Stdio};
 use runtime::signal::{SignalKind, signal};
-
-fn sh(script: &str) -> Command {
-    let mut command = Command::new("sh");
-    command.args(["-c", script]);
-    command
-}
-
-/// A child that runs until its standard input ends, which it does with this process if not before.
-async fn waiting_child() -> Child {
-    Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().await.unwrap()
-}
-
-/// How a process is, as in the third field of /proc/pid/stat; `None` if there is none of that number.
-fn state(pid: u32) -> Option<char> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next())
-}
-
-/// The children of this process, zombies included.
-fn children() -> Vec<u32> {
-    let parent = format!(" {} ", std::process::id());
-    let is_child = |pid: &u32| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest[1..].starts_with(&parent))
-    };
-    let pids = std::fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    pids.filter(is_child).collect()
-}
-
-/// Descriptors, once those are closed that are being closed in the background.
-async fn open_descriptors() -> usize {
-    until_operations(0).await;
-    descriptors()
-}
-
-async fn text_of(command: &mut Command) -> String {
-    let output = command.output().await.unwrap();
-    assert!(output.status.success(), "{command:?}: {output:?}");
-    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
-}
 
 #[test]
 fn the_status_says_how_it_ended_each_time() {
@@ -216,173 +175,6 @@ fn another_user_and_group() {
 }
 
 #[test]
-fn what_cannot_be_started_is_an_error_and_leaves_nothing() {
-    in_child("what_cannot_be_started_is_an_error_and_leaves_nothing", || {
-        for mode in MODES {
-            run(mode, async {
-                assert!(Command::new("true").status().await.unwrap().success());
-                let before = open_descriptors().await;
-                for _ in 0..20 {
-                    for (program, errno) in [("/no/such/program", libc::ENOENT), ("/", libc::EACCES)] {
-                        let mut command = Command::new(program);
-                        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-                        assert_eq!(command.spawn().await.unwrap_err().raw_os_error(), Some(errno));
-                        assert_eq!(command.output().await.unwrap_err().raw_os_error(), Some(errno));
-                    }
-                }
-                let mut command = Command::new("true");
-                let error = command.current_dir("/no/such/directory").status().await.unwrap_err();
-                assert_eq!(error.raw_os_error(), Some(libc::ENOENT));
-                // It can be used again.
-                assert!(command.current_dir("/").status().await.unwrap().success());
-                assert_eq!(open_descriptors().await, before);
-                assert_eq!(children(), []);
-            });
-        }
-    });
-}
-
-#[test]
-fn children_leave_neither_descriptors_nor_zombies() {
-    in_child("children_leave_neither_descriptors_nor_zombies", || {
-        for mode in MODES {
-            run(mode, async {
-                assert!(Command::new("true").status().await.unwrap().success());
-                let before = open_descriptors().await;
-                for _ in 0..30 {
-                    assert!(sh("cat; echo").output().await.unwrap().status.success());
-                    let mut child = waiting_child().await;
-                    assert_eq!(child.kill().await.unwrap().signal(), Some(libc::SIGKILL));
-                    assert_eq!(
-                        child.signal(SignalKind::TERMINATE).unwrap_err().raw_os_error(),
-                        Some(libc::ESRCH)
-                    );
-                    assert_eq!(child.kill().await.unwrap().signal(), Some(libc::SIGKILL));
-                }
-                assert_eq!(open_descriptors().await, before);
-                assert_eq!(children(), []);
-            });
-        }
-    });
-}
-
-#[test]
-fn dropped_children_are_reaped_whether_they_are_killed_or_not() {
-    for mode in MODES {
-        run(mode, async {
-            let mut command = Command::new("cat");
-            command.stdin(Stdio::piped()).stdout(Stdio::null());
-            let mut goes_on = command.spawn().await.unwrap();
-            let mut killed = command.kill_on_drop(true).spawn().await.unwrap();
-            let (input, killed_input) = (goes_on.stdin.take(), killed.stdin.take());
-            let (goes_on_pid, killed_pid) = (goes_on.id(), killed.id());
-            drop((goes_on, killed));
-            until("the killed one is gone", || state(killed_pid).is_none()).await;
-            assert!(state(goes_on_pid).is_some_and(|state| state != 'Z'));
-            drop(input);
-            until("the other is gone", || state(goes_on_pid).is_none()).await;
-            drop(killed_input);
-            // One that has ended before it is dropped.
-            let child = sh("exit").spawn().await.unwrap();
-            until("it has ended", || state(child.id()) == Some('Z')).await;
-            let pid = child.id();
-            drop(child);
-            assert_eq!(state(pid), None);
-        });
-    }
-}
-
-#[test]
-fn at_the_end_of_the_runtime_too() {
-    in_child("at_the_end_of_the_runtime_too", || {
-        for mode in MODES {
-            let runtime = builder(mode).build().unwrap();
-            let outside = runtime.block_on(async {
-                let mut command = Command::new("cat");
-                command.stdin(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true);
-                // One is owned by a task, one waited for, one left already, and one survives the runtime.
-                let mut owned = command.spawn().await.unwrap();
-                drop(runtime::spawn(async move {
-                    std::future::pending::<()>().await;
-                    owned.id()
-                }));
-                owned = command.spawn().await.unwrap();
-                drop(runtime::spawn(async move {
-                    let _input = owned.stdin.take();
-                    owned.wait().await
-                }));
-                drop(command.spawn().await.unwrap());
-                command.spawn().await.unwrap()
-            });
-            drop(runtime);
-            assert_eq!(children(), [outside.id()]);
-            drop(outside);
-            assert_eq!(children(), []);
-        }
-    });
-}
-
-#[test]
-fn a_spawn_that_is_dropped_before_it_begins_never_does() {
-    in_child("a_spawn_that_is_dropped_before_it_begins_never_does", || {
-        for mode in MODES {
-            run_on(builder(mode).blocking_threads_max(1), mode, async {
-                let (go, wait) = std::sync::mpsc::channel::<()>();
-                let busy = runtime::spawn_blocking(move || wait.recv().is_ok());
-                let mut command = Command::new("/no/such/program");
-                let mut spawn = Box::pin(command.spawn());
-                assert!(poll_once(&mut spawn).await.is_pending());
-                drop(spawn);
-                // While it waits for its turn, the command is not in use.
-                command.as_std_mut().arg("new");
-                go.send(()).unwrap();
-                assert!(busy.await.unwrap());
-                assert_eq!(command.spawn().await.unwrap_err().kind(), ErrorKind::NotFound);
-                assert_eq!(children(), []);
-            });
-        }
-    });
-}
-
-#[test]
-fn a_spawn_that_is_dropped_while_it_goes_on_leaves_nothing() {
-    in_child("a_spawn_that_is_dropped_while_it_goes_on_leaves_nothing", || {
-        for (mode, kill) in MODES.into_iter().flat_map(|mode| [(mode, false), (mode, true)]) {
-            run(mode, async {
-                assert!(Command::new("true").status().await.unwrap().success());
-                let before = open_descriptors().await;
-                let (gate, opener) = std::io::pipe().unwrap();
-                let mut command = Command::new("cat");
-                command.stdin(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(kill);
-                // The child waits before it executes its program, and so does whoever spawns it.
-                // SAFETY: reading is async-signal-safe.
-                unsafe {
-                    command.as_std_mut().pre_exec(move || {
-                        // SAFETY: reads one byte.
-                        let read = libc::read(gate.as_raw_fd(), [0_u8].as_mut_ptr().cast(), 1);
-                        if read < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-                    })
-                };
-                let mut spawn = Box::pin(command.spawn());
-                assert!(poll_once(&mut spawn).await.is_pending());
-                until("there is a child", || children().len() == 1).await;
-                // The core has gone on all the time.
-                assert!(poll_once(&mut spawn).await.is_pending());
-                drop(spawn);
-                (&opener).write_all(b"!").unwrap();
-                until("it is gone", || children().is_empty()).await;
-                (&opener).write_all(b"!").unwrap();
-                let mut again = command.spawn().await.unwrap();
-                assert!(again.try_wait().unwrap().is_none());
-                again.kill().await.unwrap();
-                drop((command, opener, again));
-                assert_eq!(open_descriptors().await, before);
-            });
-        }
-    });
-}
-
-#[test]
 fn signals_reach_it_and_its_end_is_one_here() {
     for mode in MODES {
         run(mode, async {
@@ -450,53 +242,4 @@ fn the_child_of_a_pinned_core_is_not_pinned() {
 fn outside_of_a_runtime_it_is_an_error() {
     let error = futures::executor::block_on(Command::new("true").spawn()).unwrap_err();
     assert!(error.to_string().contains("runtime"), "{error}");
-}
-
-#[test]
-fn a_child_that_something_else_has_reaped_is_gone() {
-    in_child("a_child_that_something_else_has_reaped_is_gone", || {
-        for mode in MODES {
-            run(mode, async {
-                let mut child = waiting_child().await;
-                child.start_kill().unwrap();
-                // SAFETY: no status is wanted.
-                let reaped = unsafe { libc::waitpid(child.id() as i32, std::ptr::null_mut(), 0) };
-                assert_eq!(reaped, child.id() as i32, "{}", io::Error::last_os_error());
-                assert_eq!(child.wait().await.unwrap_err().raw_os_error(), Some(libc::ECHILD));
-                assert_eq!(child.try_wait().unwrap_err().raw_os_error(), Some(libc::ECHILD));
-                // Not an error, because there is nothing left to kill.
-                child.start_kill().unwrap();
-            });
-        }
-    });
-}
-
-#[test]
-fn in_another_process_it_is_not_a_child_and_dropping_it_does_nothing() {
-    in_child("in_another_process_it_is_not_a_child_and_dropping_it_does_nothing", || {
-        for mode in MODES {
-            let runtime = builder(mode).build().unwrap();
-            let mut child = runtime.block_on(async {
-                let mut command = Command::new("cat");
-                command.stdin(Stdio::piped()).kill_on_drop(true).spawn().await.unwrap()
-            });
-            // SAFETY: the child makes calls that the C library supports after a fork, and ends without unwinding.
-            match unsafe { libc::fork() } {
-                0 => {
-                    let error = child.try_wait().map_err(|error| error.raw_os_error());
-                    drop(child);
-                    // SAFETY: ends the process.
-                    unsafe { libc::_exit(i32::from(error != Err(Some(libc::ECHILD)))) }
-                }
-                other => {
-                    let mut status = -1;
-                    // SAFETY: the kernel writes one number.
-                    let waited = unsafe { libc::waitpid(other, &raw mut status, 0) };
-                    assert_eq!((waited, status), (other, 0));
-                }
-            }
-            assert_eq!(child.try_wait().unwrap(), None);
-            assert_eq!(runtime.block_on(child.kill()).unwrap().signal(), Some(libc::SIGKILL));
-        }
-    });
 }

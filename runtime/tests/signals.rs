@@ -4,13 +4,15 @@
 
 mod common;
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
-use common::{MODES, Wakes, builder, descriptors, in_child, poll_deaf, run, until_operations};
-use futures::StreamExt;
+use common::{MODES, Wakes, builder, descriptors, in_child, poll_deaf, run, until, until_operations};
+use futures::{FutureExt, StreamExt};
 use runtime::Builder;
 use runtime::signal::{Signal, SignalKind, ctrl_c, signal};
 
@@ -187,6 +189,64 @@ fn a_signal_in_a_child_does_not_show_in_the_parent() {
     });
 }
 
+/// The child's core goes on with the listeners that its tasks have.
+#[test]
+fn a_child_that_goes_on_has_listeners_of_its_own() {
+    in_child("a_child_that_goes_on_has_listeners_of_its_own", || {
+        for mode in MODES {
+            run(mode, async {
+                // One that waits through the fork, one that does not.
+                let mut waits = signal(SignalKind::HANGUP).unwrap();
+                let received = Rc::new(Cell::new(0));
+                let waits = runtime::spawn({
+                    let received = Rc::clone(&received);
+                    async move {
+                        for n in 1..=2 {
+                            waits.recv().await.unwrap();
+                            received.set(n);
+                        }
+                    }
+                });
+                let mut idle = signal(SignalKind::HANGUP).unwrap();
+                until_operations(1).await;
+                // SAFETY: the runtime is made for children that go on.
+                let child = unsafe { libc::fork() };
+                assert_ne!(child, -1, "{}", std::io::Error::last_os_error());
+                if child == 0 {
+                    // Before the core has noticed, and after.
+                    let both = async {
+                        raise(SignalKind::HANGUP);
+                        idle.recv().await.unwrap();
+                        until("the other gets it", || received.get() == 1).await;
+                        raise(SignalKind::HANGUP);
+                        idle.recv().await.unwrap();
+                        waits.await.unwrap();
+                        assert!(poll_deaf(&mut pin!(idle.recv())).is_pending());
+                        let mut later = signal(SignalKind::USER1).unwrap();
+                        raise(SignalKind::USER1);
+                        later.recv().await.unwrap();
+                    };
+                    let outcome = std::panic::AssertUnwindSafe(both).catch_unwind().await;
+                    // SAFETY: ends the child.
+                    unsafe { libc::_exit(i32::from(outcome.is_err())) };
+                }
+                let mut status = -1;
+                // SAFETY: the kernel writes one number.
+                let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
+                assert_eq!((waited, status), (child, 0));
+                until_operations(1).await;
+                assert!(poll_deaf(&mut pin!(idle.recv())).is_pending());
+                assert_eq!(received.get(), 0);
+                raise(SignalKind::HANGUP);
+                idle.recv().await.unwrap();
+                until("the other gets it", || received.get() == 1).await;
+                raise(SignalKind::HANGUP);
+                waits.await.unwrap();
+            });
+        }
+    });
+}
+
 #[test]
 fn listeners_take_no_descriptors() {
     in_child("listeners_take_no_descriptors", || {
@@ -210,7 +270,7 @@ fn others_that_come_by_the_thousand_are_not_taken_for_its_own() {
         run(mode, async {
             let (mut mine, mut others) =
                 (signal(SignalKind::QUIT).unwrap(), signal(SignalKind::CHILD).unwrap());
-            for _ in 0..3000 {
+            for _ in 0..500 {
                 raise(SignalKind::CHILD);
                 others.recv().await.unwrap();
                 assert!(poll_deaf(&mut pin!(mine.recv())).is_pending());

@@ -1,7 +1,7 @@
 //! Waiting until a descriptor is ready, without doing anything with it.
 //!
-//! Reads, receives and accepts wait by themselves: these are for descriptors on which something else is done once they are
-//! ready, such as a pidfd, an event counter, or the socket of a library that does its own I/O.
+//! Reads, receives and accepts wait by themselves: these are for descriptors on which something else is done once they
+//! are ready, such as a pidfd, an event counter, or the socket of a library that does its own I/O.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -18,8 +18,8 @@ pub struct PollOnce {
     events: u32,
 }
 
-/// Waits until one of `events` (`libc::POLLIN` and the like) holds, at once if one does already; gives those that do. `POLLERR`
-/// and `POLLHUP` are reported whether asked for or not. Takes nothing from the descriptor.
+/// Waits until one of `events` (`libc::POLLIN` and the like) holds, at once if one does already; gives those that do.
+/// `POLLERR` and `POLLHUP` are reported whether asked for or not. Takes nothing from the descriptor.
 /// `io_uring_prep_poll_add(3)`, `poll(2)`.
 ///
 /// # Errors
@@ -93,10 +93,10 @@ impl Held {
     }
 }
 
-/// Reports readiness again and again, with one request: which of `events` hold at the start, if any does, and from then on
-/// whenever something happens to the descriptor. So it tells *edges*, not states: after an item the descriptor is to be
-/// used up (read until `EAGAIN`), because what is left there is not reported again. Things that happen fast may be merged
-/// into one item. `io_uring_prep_poll_multishot(3)`, Linux 5.13.
+/// Reports readiness again and again, with one request: which of `events` hold at the start, if any does, and from then
+/// on whenever something happens to the descriptor. So it tells *edges*, not states: after an item the descriptor is to
+/// be used up (read until `EAGAIN`), because what is left there is not reported again. Things that happen fast may be
+/// merged into one item. `io_uring_prep_poll_multishot(3)`, Linux 5.13.
 ///
 /// # Errors
 ///

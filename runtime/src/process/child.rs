@@ -2,21 +2,21 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::process::{ExitStatus, Output};
 
 use futures::future::try_join3;
 
-use super::pidfd::{Pidfd, reap_at_the_end};
+use super::pidfd::Pidfd;
 use super::pipes::{ChildStderr, ChildStdin, ChildStdout};
+use super::started::Started;
 use crate::fd::Fd;
 use crate::signal::SignalKind;
-use crate::sys;
 
 /// A child process, started by [`Command::spawn`](super::Command::spawn).
 ///
-/// Dropping it does not end the child, unless [`kill_on_drop`](super::Command::kill_on_drop) was set; it closes the pipes.
-/// Either way the runtime reaps the child when it has ended, as long as there is a runtime, so that no zombie stays.
+/// Dropping it does not end the child, unless [`kill_on_drop`](super::Command::kill_on_drop) was set; it closes the
+/// pipes. Either way the runtime reaps the child when it has ended, as long as there is a runtime, so that no zombie
+/// stays.
 ///
 /// It belongs to the process that spawned it: after a fork, in the other process, waiting is an error of `ECHILD`, and
 /// dropping it does nothing to the child.
@@ -55,13 +55,13 @@ impl Child {
         self.pid
     }
 
-    /// Closes the child's standard input, if that is still in [`stdin`](Child::stdin), and waits until the child has ended. When
-    /// it has, it gives the same each time. `waitid(2)`.
+    /// Closes the child's standard input, if that is still in [`stdin`](Child::stdin), and waits until the child has
+    /// ended. When it has, it gives the same each time. `waitid(2)`.
     ///
     /// # Errors
     ///
-    /// `ECHILD` in another process than the one that spawned the child, or if something else in this one has reaped it, for
-    /// which it is enough that `SIGCHLD` is ignored; `ECANCELED` when the runtime shuts down.
+    /// `ECHILD` in another process than the one that spawned the child, or if something else in this one has reaped it,
+    /// for which it is enough that `SIGCHLD` is ignored; `ECANCELED` when the runtime shuts down.
     ///
     /// # Cancel safety
     ///
@@ -127,8 +127,8 @@ impl Child {
     ///
     /// # Errors
     ///
-    /// `ESRCH` if the child has been waited for; `EPERM` if it has taken on another user's rights; `EINVAL` if there is no such
-    /// signal.
+    /// `ESRCH` if the child has been waited for; `EPERM` if it has taken on another user's rights; `EINVAL` if there is
+    /// no such signal.
     ///
     /// # Examples
     ///
@@ -190,49 +190,5 @@ impl fmt::Debug for Child {
             .field("stdout", &self.stdout)
             .field("stderr", &self.stderr)
             .finish_non_exhaustive()
-    }
-}
-
-/// A child on its way from the thread that spawned it to its core.
-pub(super) struct Started {
-    pid: u32,
-    /// `None` once the core has it.
-    process: Option<OwnedFd>,
-    kill_on_drop: bool,
-    stdin: Option<OwnedFd>,
-    stdout: Option<OwnedFd>,
-    stderr: Option<OwnedFd>,
-}
-
-impl Started {
-    /// Takes over a child that has just been spawned. If that fails, it is as if it had never been.
-    pub(super) fn new(mut child: std::process::Child, kill_on_drop: bool) -> io::Result<Self> {
-        // The number is the child's until it is reaped, which nobody does before this returns.
-        let process = match sys::process::pidfd_open(child.id()) {
-            Ok(process) => process,
-            Err(error) => {
-                // Where `SIGCHLD` is ignored, the kernel reaps, and the number may be another's already.
-                if error.raw_os_error() != Some(libc::ESRCH) {
-                    let _ = child.kill().and_then(|()| child.wait());
-                }
-                return Err(error);
-            }
-        };
-        Ok(Started {
-            pid: child.id(),
-            process: Some(process),
-            kill_on_drop,
-            stdin: child.stdin.take().map(OwnedFd::from),
-            stdout: child.stdout.take().map(OwnedFd::from),
-            stderr: child.stderr.take().map(OwnedFd::from),
-        })
-    }
-}
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        if let Some(process) = &self.process {
-            reap_at_the_end(process.as_fd(), self.kill_on_drop);
-        }
     }
 }

@@ -7,17 +7,17 @@ use std::ops::DerefMut;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{ExitStatus, Output, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
-use super::child::{Child, Started};
-use super::pidfd::in_background;
+use super::child::Child;
+use super::started::{Spawning, Started};
 use crate::context;
-use crate::task::JoinHandle;
+use crate::owner::Owner;
 
 /// Builds a child process: `std`'s [`Command`](std::process::Command), spawned without blocking the core.
 ///
-/// Unless told otherwise the child inherits the environment, the working directory and, but for [`output`](Command::output),
-/// the standard streams.
+/// Unless told otherwise the child inherits the environment, the working directory and, but for
+/// [`output`](Command::output), the standard streams.
 ///
 /// # Examples
 ///
@@ -34,6 +34,8 @@ use crate::task::JoinHandle;
 pub struct Command {
     /// Shared with the thread that spawns, which holds the lock while it does.
     std: Arc<Mutex<std::process::Command>>,
+    /// The process that has last spawned it.
+    spawned_in: Option<Owner>,
     kill_on_drop: bool,
     /// Which of the standard streams have been set.
     set: [bool; 3],
@@ -49,14 +51,32 @@ fn lock(std: &Mutex<std::process::Command>) -> MutexGuard<'_, std::process::Comm
     std.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A fork came while the command was being spawned: the thread that has it is the parent's only.
+fn lost() -> io::Error {
+    io::Error::from_raw_os_error(libc::EOWNERDEAD)
+}
+
 impl Command {
     /// Runs `program`, which is looked for in `PATH` unless it has a slash.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         Self::from(std::process::Command::new(program))
     }
 
+    /// Waits for a spawn whose future was dropped; `None` if it will never return.
+    fn std(&self) -> Option<MutexGuard<'_, std::process::Command>> {
+        match self.std.try_lock() {
+            Err(TryLockError::WouldBlock) if self.spawned_in.is_some_and(|owner| !owner.is_here()) => None,
+            Err(TryLockError::WouldBlock) => Some(lock(&self.std)),
+            Err(TryLockError::Poisoned(std)) => Some(std.into_inner()),
+            Ok(std) => Some(std),
+        }
+    }
+
     fn change(&mut self, change: impl FnOnce(&mut std::process::Command)) -> &mut Self {
-        change(&mut lock(&self.std));
+        // Spawning is what reports that it is lost.
+        if let Some(mut std) = self.std() {
+            change(&mut std);
+        }
         self
     }
 
@@ -145,9 +165,13 @@ impl Command {
         self.change(|std| _ = std.process_group(group))
     }
 
-    /// `std`'s command behind this one, for options that have no method here, such as `pre_exec`. The standard streams are to be
-    /// set by the methods here: [`output`](Command::output) does not see those that are set there. Waits while a spawn of
-    /// this command, whose future was dropped, is still under way.
+    /// `std`'s command behind this one, for options that have no method here, such as `pre_exec`. The standard streams
+    /// are to be set by the methods here: [`output`](Command::output) does not see those that are set there. Waits while
+    /// a spawn of this command, whose future was dropped, is still under way.
+    ///
+    /// # Panics
+    ///
+    /// If this process was forked while the command was being spawned: it is of no use here.
     ///
     /// # Examples
     ///
@@ -157,21 +181,22 @@ impl Command {
     /// assert_eq!(command.as_std_mut().get_args().collect::<Vec<_>>(), ["-l"]);
     /// ```
     pub fn as_std_mut(&mut self) -> impl DerefMut<Target = std::process::Command> + '_ {
-        lock(&self.std)
+        self.std().expect("the command was being spawned when this process was forked")
     }
 
     /// Starts the child; when the future is ready, it executes its program. The command can be used again.
     ///
-    /// The system calls that this takes are made on a thread of the blocking pool, because they take as long as the kernel needs to
-    /// open and map the program: the core goes on meanwhile, and the child may run on every CPU that this process
-    /// may, where a core's thread is pinned to one. A parent-death signal (`PR_SET_PDEATHSIG`), which is about the thread, would come
-    /// when the pool lets go of it.
+    /// The system calls that this takes are made on a thread of the blocking pool, because they take as long as the
+    /// kernel needs to open and map the program: the core goes on meanwhile, and the child may run on every CPU that
+    /// this process may, where a core's thread is pinned to one. A parent-death signal (`PR_SET_PDEATHSIG`), which is
+    /// about the thread, would come when the pool lets go of it.
     ///
     /// # Errors
     ///
     /// Those of `fork(2)` and `execve(2)`: `ENOENT` if there is no such program or working directory, `EACCES` if it may
-    /// not be executed, `EAGAIN` if there are too many processes; those of `pipe2(2)` and `pidfd_open(2)`: `EMFILE`. Kind
-    /// `Other` outside of a runtime or when it shuts down.
+    /// not be executed, `EAGAIN` if there are too many processes; those of `pipe2(2)` and `pidfd_open(2)`: `EMFILE`.
+    /// Kind `Other` outside of a runtime or when it shuts down; `EOWNERDEAD`, in a child of a fork, if the fork came
+    /// while the command was being spawned before.
     ///
     /// # Cancel safety
     ///
@@ -183,8 +208,10 @@ impl Command {
     /// Starts the child, with `unset` as those standard streams that have not been set.
     async fn spawn_with(&mut self, unset: [Option<fn() -> Stdio>; 3]) -> io::Result<Child> {
         context::current().ok_or_else(context::no_runtime)?;
+        drop(self.std().ok_or_else(lost)?);
+        self.spawned_in = Some(Owner::this_process()?);
         let (std, set, kill_on_drop) = (Arc::clone(&self.std), self.set, self.kill_on_drop);
-        let mut spawning = Spawning(Some(crate::spawn_blocking(move || {
+        let spawning = Spawning::new(crate::spawn_blocking(move || {
             let mut std = lock(&std);
             let defaults = || (0..3).filter(|&n| !set[n]).filter_map(|n| Some((STREAMS[n], unset[n]?)));
             for (set_stream, default) in defaults() {
@@ -196,11 +223,8 @@ impl Command {
             }
             drop(std);
             Started::new(child?, kill_on_drop)
-        })));
-        let handle = spawning.0.as_mut().expect("it is under way");
-        let started = handle.await;
-        spawning.0 = None;
-        Ok(Child::new(started??))
+        }));
+        spawning.child().await
     }
 
     /// Runs the child until it ends.
@@ -229,8 +253,8 @@ impl Command {
         self.spawn().await?.wait().await
     }
 
-    /// Runs the child until it ends, and gives what it has written. Those of its standard streams that have not been set are empty
-    /// (input) and captured (output and error).
+    /// Runs the child until it ends, and gives what it has written. Those of its standard streams that have not been set
+    /// are empty (input) and captured (output and error).
     ///
     /// # Errors
     ///
@@ -248,29 +272,15 @@ impl Command {
 impl From<std::process::Command> for Command {
     /// Its standard streams are taken not to be set.
     fn from(std: std::process::Command) -> Self {
-        Command { std: Arc::new(Mutex::new(std)), kill_on_drop: false, set: [false; 3] }
+        Command { std: Arc::new(Mutex::new(std)), spawned_in: None, kill_on_drop: false, set: [false; 3] }
     }
 }
 
 impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        lock(&self.std).fmt(f)
-    }
-}
-
-/// A spawn that is under way.
-struct Spawning(Option<JoinHandle<io::Result<Started>>>);
-
-impl Drop for Spawning {
-    fn drop(&mut self) {
-        if let Some(handle) = self.0.take() {
-            // If it has not begun, it never does.
-            handle.abort();
-            in_background(async move {
-                if let Ok(Ok(started)) = handle.await {
-                    drop(Child::new(started));
-                }
-            });
+        match self.std() {
+            Some(std) => std.fmt(f),
+            None => f.write_str("Command"),
         }
     }
 }

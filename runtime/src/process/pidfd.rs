@@ -11,8 +11,8 @@ use crate::fd::Fd;
 use crate::signal::SignalKind;
 use crate::{context, op, sys};
 
-/// How long a killed child gets to end where nobody can wait for it any other way: a process that is not in the middle of
-/// something uninterruptible takes less than a millisecond.
+/// How long a killed child gets to end where nobody can wait for it any other way: a process that is not in the middle
+/// of something uninterruptible takes less than a millisecond.
 const KILLED_WAIT_MS: i32 = 1000;
 
 /// A child process. Dropping it neither ends the child nor reaps it: see [`Pidfd::leave`].
@@ -114,7 +114,7 @@ impl fmt::Debug for Pidfd {
 
 /// Runs a future that nobody awaits on this core; drops it where there is none, or when the runtime ends.
 pub(super) fn in_background(future: impl Future<Output = ()> + 'static) {
-    if context::with_core(|_| ()).is_some() {
+    if context::current().is_some() {
         drop(crate::spawn(future));
     }
 }

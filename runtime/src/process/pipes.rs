@@ -42,8 +42,8 @@ macro_rules! pipe {
             }
         }
 
-        /// To make it a stream of another child, as `Stdio::from(OwnedFd)`. Gives the pipe back while an operation is in flight
-        /// on it.
+        /// To make it a stream of another child, as `Stdio::from(OwnedFd)`. Gives the pipe back while an operation is in
+        /// flight on it.
         impl TryFrom<$name> for OwnedFd {
             type Error = $name;
 
@@ -60,9 +60,9 @@ macro_rules! read_pipe {
         pipe!($name);
 
         impl $name {
-            /// Reads what the child has written, waiting for at least a byte, into `buf` from its start up to its capacity; gives
-            /// the number of bytes, 0 when every process that had the pipe has closed it, and the buffer. A `Vec` is left with
-            /// exactly that length. `read(2)`.
+            /// Reads what the child has written, waiting for at least a byte, into `buf` from its start up to its
+            /// capacity; gives the number of bytes, 0 when every process that had the pipe has closed it, and the
+            /// buffer. A `Vec` is left with exactly that length. `read(2)`.
             ///
             /// # Errors
             ///
@@ -114,13 +114,13 @@ read_pipe!(ChildStdout);
 read_pipe!(ChildStderr);
 
 impl ChildStdin {
-    /// Writes some of the initialised bytes of `buf`, as many as the pipe takes now but at least one; gives how many, and the
-    /// buffer. `write(2)`.
+    /// Writes some of the initialised bytes of `buf`, as many as the pipe takes now but at least one; gives how many,
+    /// and the buffer. `write(2)`.
     ///
     /// # Errors
     ///
-    /// Those of `write(2)`: `EPIPE` if nobody reads the other end any more, which also raises `SIGPIPE`, which Rust programs
-    /// ignore unless told otherwise.
+    /// Those of `write(2)`: `EPIPE` if nobody reads the other end any more, which also raises `SIGPIPE`, which Rust
+    /// programs ignore unless told otherwise.
     ///
     /// # Cancel safety
     ///

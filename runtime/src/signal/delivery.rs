@@ -2,9 +2,10 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
 
+use crate::owner::ProcessLock;
 use crate::{owner, sys};
 
 /// The largest number of a signal, `SIGRTMAX`.
@@ -40,7 +41,7 @@ static EDGES_EPOCH: AtomicU64 = AtomicU64::new(0);
 /// How often a fork has left the listeners behind.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 /// Held while a handler or the event counter is put in place.
-static SET_UP: Mutex<()> = Mutex::new(());
+static SET_UP: ProcessLock = ProcessLock::new();
 
 impl State {
     /// The state of a signal; `None` if there is no signal of that number.
@@ -93,8 +94,7 @@ pub(super) fn set_up(number: i32, state: &State) -> io::Result<BorrowedFd<'stati
     {
         return Ok(edges.as_fd());
     }
-    // A panic leaves nothing half done that this guards.
-    let _only = SET_UP.lock().unwrap_or_else(PoisonError::into_inner);
+    let _only = SET_UP.lock()?;
     if EDGES.get().is_none() {
         let edges = sys::eventfd()?;
         EDGES_EPOCH.store(owner::adopt()?, Ordering::Release);
@@ -109,8 +109,8 @@ pub(super) fn set_up(number: i32, state: &State) -> io::Result<BorrowedFd<'stati
 }
 
 /// Separates this process, a child that has just been adopted, from its parent: signals of one wake no listener of the
-/// other. With `listeners_survive`, its tasks and their listeners go on. Without, they are the parent's only, and as long as
-/// nobody listens here either, the signals that had their default action before have it again.
+/// other. With `listeners_survive`, its tasks and their listeners go on. Without, they are the parent's only, and as
+/// long as nobody listens here either, the signals that had their default action before have it again.
 ///
 /// # Errors
 ///
@@ -131,6 +131,8 @@ pub(crate) fn after_fork(listeners_survive: bool) -> io::Result<()> {
     {
         sys::replace_fd(sys::eventfd()?.as_fd(), edges.as_fd())?;
         EDGES_EPOCH.store(epoch, Ordering::Release);
+        // Whoever polls it is to look at the count: what came until now was only counted.
+        sys::eventfd_add(edges.as_fd())?;
     }
     Ok(())
 }
@@ -151,6 +153,7 @@ fn edges_number() -> Option<std::os::fd::RawFd> {
 #[allow(unsafe_code, reason = "forks")]
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::Mutex;
 
     use super::super::{Signal, SignalKind, signal};
     use super::*;
@@ -213,13 +216,14 @@ mod tests {
             assert_eq!((additions(), count(number)), (before, counted + 2));
             after_fork(true).unwrap();
             assert_eq!(edges_number(), number_before);
-            assert_eq!((additions(), count(number)), (0, counted + 2));
+            // Everybody is to look at what came before.
+            assert_eq!((additions(), count(number)), (1, counted + 2));
             raise(number);
-            assert_eq!((additions(), count(number)), (1, counted + 3));
+            assert_eq!((additions(), count(number)), (2, counted + 3));
             assert_eq!(listened(), [number]);
             // A second call changes nothing: listeners may wait already.
             after_fork(true).unwrap();
-            assert_eq!(additions(), 1);
+            assert_eq!(additions(), 2);
         });
         assert_eq!((status, additions(), count(number)), (0, before, counted));
         raise(number);

@@ -15,8 +15,8 @@ thread_local! {
     static UNBLOCKED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Unblocks, in the calling thread, what the image before has blocked, once: what was not listened for by now has its default
-/// action from here on. Does nothing in a process that was not started by an upgrade.
+/// Unblocks, in the calling thread, what the image before has blocked, once: what was not listened for by now has its
+/// default action from here on. Does nothing in a process that was not started by an upgrade.
 ///
 /// # Errors
 ///

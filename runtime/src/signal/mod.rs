@@ -7,9 +7,9 @@
 //! # Inside
 //!
 //! The handler counts deliveries, one counter for each signal, and adds to one event counter that the listeners of all
-//! cores have under a multishot poll. A listener keeps the count that it has seen: another one is a signal. The event counter
-//! is never read: each addition is an edge, and a poll that is armed anew is told at once that there has been one, so no
-//! signal falls between a look at the count and the wait.
+//! cores have under a multishot poll. A listener keeps the count that it has seen: another one is a signal. The event
+//! counter is never read: each addition is an edge, and a poll that is armed anew is told at once that there has been
+//! one, so no signal falls between a look at the count and the wait.
 //!
 //! **A fork** copies the counts and shares the event counter. So the handler adds to it only in the process for which it
 //! was made (`owner`), and `after_fork` gives the child one of its own, under the same number; until then a signal is

@@ -1,7 +1,7 @@
 //! One system call per function, no policy: what `std`, `io-uring` and `socket2` do not offer.
 //!
-//! Every function returns `io::Result` with the raw errno kept; none retries, logs or decides. What belongs to child processes
-//! and to signals has a file of its own.
+//! Every function returns `io::Result` with the raw errno kept; none retries, logs or decides. What belongs to child
+//! processes and to signals has a file of its own.
 #![allow(unsafe_code, reason = "calls into libc")]
 
 pub(crate) mod exec;

@@ -8,8 +8,8 @@ use signal_hook::low_level::{emulate_default_handler, raise};
 
 use super::check;
 
-/// Has `action` called with `number` whenever that signal is delivered, on whichever thread that happens, for good. Whatever
-/// handled the signal before still does, and is called first. `sigaction(2)`.
+/// Has `action` called with `number` whenever that signal is delivered, on whichever thread that happens, for good.
+/// Whatever handled the signal before still does, and is called first. `sigaction(2)`.
 ///
 /// `action` runs inside a signal handler: it must be async-signal-safe (`signal-safety(7)`), so it may use atomics and
 /// write(2), but neither allocates nor locks nor panics. A plain function, so that it captures nothing.
@@ -27,11 +27,11 @@ pub(crate) fn has_default_action(number: libc::c_int) -> io::Result<bool> {
     Ok(action.sa_sigaction == libc::SIG_DFL)
 }
 
-/// Does what the kernel would do if the signal had its default action; returns if that is nothing. Async-signal-safe; for use
-/// inside a handler of that signal. `signal(7)`.
+/// Does what the kernel would do if the signal had its default action; returns if that is nothing. Async-signal-safe;
+/// for use inside a handler of that signal. `signal(7)`.
 pub(crate) fn take_default_action(number: libc::c_int) {
-    // The table of signal-hook takes SIGIO to be ignored, as elsewhere, and lacks what only Linux has: all of them end the
-    // process.
+    // The table of signal-hook takes SIGIO to be ignored, as elsewhere, and lacks what only Linux has: all of them end
+    // the process.
     if number != libc::SIGIO && emulate_default_handler(number).is_ok() {
         return;
     }
