@@ -323,7 +323,7 @@ pub struct Runtime {
 impl Runtime {
     pub(crate) fn start(options: Options) -> Result<Self, BuildError> {
         let cluster = Cluster::new(options)?;
-        let worker = cluster.start_first()?;
+        let worker = cluster.start_first().inspect_err(|_| cluster.not_started())?;
         Ok(Runtime { worker: RefCell::new(worker), cluster })
     }
 

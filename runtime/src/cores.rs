@@ -16,6 +16,7 @@ use std::future::Future;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -38,6 +39,14 @@ thread_local! {
     /// The runtime whose core this thread is.
     /// Without a destructor, so that other thread-locals may own a runtime.
     static CURRENT: ManuallyDrop<RefCell<Option<Arc<Cluster>>>> = const { ManuallyDrop::new(RefCell::new(None)) };
+}
+
+/// How many runtimes this process has.
+static RUNTIMES: AtomicUsize = AtomicUsize::new(0);
+
+/// In a child of a fork: the runtimes of threads that do not exist here are gone.
+pub(crate) fn forget_others() {
+    RUNTIMES.store(0, Ordering::Relaxed);
 }
 
 /// All cores of a runtime, as every one of their threads sees them.
@@ -96,7 +105,28 @@ impl Cluster {
         let owner = Owner::this_process()
             .map_err(|error| BuildError::ring("a page that forks wipe can't be had", error, None))?;
         let counters = (0..options.cores.len()).map(|_| Arc::default()).collect();
+        RUNTIMES.fetch_add(1, Ordering::Relaxed);
         Ok(Self::with_counters(options, owner, counters))
+    }
+
+    /// Its first core could not be started.
+    pub(crate) fn not_started(&self) {
+        RUNTIMES.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// # Errors
+    ///
+    /// `ResourceBusy` if the process has other runtimes, which would not take part in a change of it.
+    pub(crate) fn refuse_others(&self) -> io::Result<()> {
+        match RUNTIMES.load(Ordering::Relaxed) {
+            0 | 1 => Ok(()),
+            runtimes => Err(io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                format!(
+                    "the process has {runtimes} runtimes, and only this one would take part: end the others first"
+                ),
+            )),
+        }
     }
 
     fn with_counters(options: Options, owner: Owner, counters: Vec<Arc<CoreCounters>>) -> Arc<Self> {
@@ -119,6 +149,7 @@ impl Cluster {
         let successor = self.successor.get_or_init(|| {
             let owner = Owner::this_process().expect("only the first owner of all can fail");
             let counters = self.cores.iter().map(|slot| Arc::clone(&slot.counters)).collect();
+            RUNTIMES.store(1, Ordering::Relaxed);
             Self::with_counters(self.options.clone(), owner, counters)
         });
         successor.live()
@@ -316,6 +347,7 @@ impl Cluster {
         if self.pool.shut_down(deadline) > 0 {
             log_stuck("a blocking thread");
         }
+        RUNTIMES.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn metrics(&self) -> Metrics {

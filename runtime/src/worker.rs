@@ -149,6 +149,10 @@ impl Worker {
     /// how many operations the kernel kept.
     pub(crate) fn shut_down(&mut self, deadline: Instant) -> usize {
         let _entered = self.core.enter();
+        if !self.core.owner.get().is_here() {
+            // Of the tasks, those that a lost thread was about to queue would never end.
+            self.core.executor.wake_all();
+        }
         self.core.executor.end_tasks();
         let kept = self.core.reactor.shut_down(deadline);
         self.core.executor.close();

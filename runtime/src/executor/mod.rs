@@ -20,7 +20,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -35,7 +35,7 @@ use crate::contain::wake_all;
 use crate::owner;
 use crate::sys;
 use crate::task::inbox::{Inbox, Pushed};
-use crate::task::{Home, Runnable};
+use crate::task::{Home, Runnable, UNREGISTERED, lost};
 
 thread_local! {
     /// The executor whose thread this is.
@@ -83,6 +83,13 @@ impl Remote {
     /// In a child of a fork, on the core's own thread: the event counter, which is still shared with the parent, gives its
     /// number to a new one, and the core is this process's.
     pub(crate) fn renew(&self) -> io::Result<()> {
+        let number = self.wakeup.as_raw_fd();
+        if sys::is_open(number) && !sys::is_anonymous(number, "[eventfd]") {
+            let error = format!(
+                "descriptor {number} was the runtime's; it has been closed and means another file now"
+            );
+            return Err(io::Error::other(error));
+        }
         sys::replace_fd(sys::eventfd()?.as_fd(), self.wakeup.as_fd())?;
         self.epoch.store(owner::adopt()?, Ordering::Relaxed);
         Ok(())
@@ -187,6 +194,8 @@ pub(crate) struct Executor {
     registry: RefCell<Slab<Waker>>,
     main_woken: Cell<bool>,
     in_main: Cell<bool>,
+    /// The task that is being polled: its key in the registry, or that it has none yet.
+    running: Cell<Option<usize>>,
     stopped: Cell<bool>,
     errands: RefCell<VecDeque<Errand>>,
     /// Those on this core who wait for a task of another one.
@@ -201,6 +210,7 @@ impl Executor {
             registry: RefCell::default(),
             main_woken: Cell::new(false),
             in_main: Cell::new(false),
+            running: Cell::new(None),
             stopped: Cell::new(false),
             errands: RefCell::default(),
             waiters: RefCell::default(),
@@ -245,7 +255,9 @@ impl Executor {
             // A statement of its own: the queue must not be borrowed while the task runs.
             let next = self.queue.borrow_mut().pop_front();
             let Some(task) = next else { return };
+            self.running.set(Some(task.metadata().key()));
             task.run();
+            self.running.set(None);
         }
     }
 
@@ -266,7 +278,10 @@ impl Executor {
 
     /// How many tasks this core has, the main future among them.
     pub(crate) fn tasks(&self) -> usize {
-        self.registry.borrow().len() + self.queue.borrow().len() + usize::from(self.in_main.get())
+        // In its first poll a task is neither registered nor queued.
+        let first = self.running.get() == Some(UNREGISTERED);
+        let others = usize::from(first) + usize::from(self.in_main.get());
+        self.registry.borrow().len() + self.queue.borrow().len() + others
     }
 
     /// Notes that this core has a main future, until the guard is dropped.
@@ -275,13 +290,18 @@ impl Executor {
         HasMain(Rc::clone(self))
     }
 
-    /// Wakes all that this core has: after a fork what they wait for may be gone.
+    /// In a child of a fork: wakes all that this core has, since what they wait for may be gone, and finds the tasks that a
+    /// thread which does not exist here was about to queue.
     pub(crate) fn wake_all(&self) {
+        self.fetch();
+        self.errands.take();
         self.main_woken.set(true);
-        let mut wakers: Vec<Waker> = self.registry.borrow().iter().map(|(_, waker)| waker.clone()).collect();
         let waiters = self.waiters.take();
-        wakers.extend(waiters.iter().filter_map(Weak::upgrade).filter_map(|waiter| waiter.waker.take()));
+        let mut wakers: Vec<Waker> =
+            waiters.iter().filter_map(Weak::upgrade).filter_map(|waiter| waiter.waker.take()).collect();
         wake_all(&mut wakers);
+        let registered = self.registry.borrow().iter().map(|(key, waker)| (key, waker.clone())).collect();
+        lost::wake_and_find(registered, self.running.get(), &self.queue);
     }
 
     fn wake_registered(&self, key: usize) {
@@ -295,6 +315,9 @@ impl Executor {
         let mut waiters = self.waiters.borrow_mut();
         if waiters.len() == waiters.capacity() {
             waiters.retain(|waiter| waiter.strong_count() > 0);
+            // So that the next look at all of them is as many additions away as there are.
+            let live = waiters.len();
+            waiters.reserve(live + 1);
         }
         let waiter = Arc::new(Waiter { waker: AtomicWaker::new(), core });
         waiters.push(Arc::downgrade(&waiter));
@@ -324,10 +347,12 @@ impl Executor {
     /// Ends all tasks on this thread: their futures are dropped, their handles get an error. New ones end as well.
     pub(crate) fn end_tasks(&self) {
         self.remote.closing.store(true, Ordering::Relaxed);
+        self.errands.take();
         loop {
             let wakers: Vec<Waker> = self.registry.borrow().iter().map(|(_, waker)| waker.clone()).collect();
             wakers.into_iter().for_each(Waker::wake);
             self.run(usize::MAX);
+            self.errands.take();
             // A task that is registered still but not queued is on its way here: a thread has woken it and is about to push.
             let unfinished = !self.registry.borrow().is_empty() || !self.queue.borrow().is_empty();
             if !unfinished && self.remote.inbox.is_empty() {

@@ -38,6 +38,8 @@ struct State {
     queue: VecDeque<Runnable>,
     threads: usize,
     idle: usize,
+    /// Closures that run.
+    running: usize,
 }
 
 impl Pool {
@@ -92,6 +94,7 @@ impl Pool {
         let mut state = self.lock();
         loop {
             if let Some(task) = state.queue.pop_front() {
+                state.running += 1;
                 drop(state);
                 task.run();
                 if !self.owner.is_here() {
@@ -99,6 +102,7 @@ impl Pool {
                     return;
                 }
                 state = self.lock();
+                state.running -= 1;
             } else if self.is_closing() {
                 break;
             } else {
@@ -116,10 +120,19 @@ impl Pool {
         self.ended.notify_all();
     }
 
-    /// How many closures run, or wait to.
-    pub(crate) fn busy(&self) -> usize {
-        let state = self.lock();
-        state.queue.len() + state.threads - state.idle
+    /// How many closures run, or wait to, after waiting a moment for there to be none: one whose result has just been taken
+    /// is still on its thread.
+    pub(crate) fn busy(&self, moment: Duration) -> usize {
+        let deadline = Instant::now() + moment;
+        loop {
+            let state = self.lock();
+            let busy = state.queue.len() + state.running;
+            drop(state);
+            if busy == 0 || Instant::now() >= deadline {
+                return busy;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Lets closures that have not begun end as aborted, and waits for those that run until `deadline`; returns how many

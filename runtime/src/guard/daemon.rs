@@ -9,25 +9,29 @@
 //! Nothing is changed in the original, so if the daemon can't be had there, the error is the call's result and all go on.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
-use super::pause::{self, Paused};
+use super::fork::NeverBack;
+use super::pause::{self, Patience, Paused};
 use super::{Here, flush, recover};
 use crate::context::Core;
 use crate::metrics::ReplaceReason;
 use crate::sys::{self, Forked};
 
-/// The daemon's first byte when it is ready; an error's text has another one in front.
-const READY: u8 = 0;
-const FAILED: u8 = 1;
+/// What the daemon says first: that it is ready, or the errno of what it has failed for, and then the text.
+const READY: i32 = 0;
+const UNKNOWN: i32 = -1;
+
+/// How long a closure that has given its result may take to leave its thread.
+const MOMENT: Duration = Duration::from_millis(200);
 
 /// How [`daemonize`] does it.
 ///
@@ -122,7 +126,7 @@ impl Daemon {
 ///
 /// `ResourceBusy` while other cores have tasks, or closures of `spawn_blocking` run; `WouldBlock` if another process has the
 /// pid file; `TimedOut` if a core does not come to a safe point, or the kernel does not give a request back, within five
-/// seconds; those of `fork(2)`, `open(2)`, `chdir(2)`.
+/// seconds; those of `fork(2)`, `open(2)`, `chdir(2)`. `ResourceBusy` also if the process has another runtime.
 ///
 /// # Examples
 ///
@@ -140,34 +144,51 @@ impl Daemon {
 /// ```
 pub fn daemonize(options: Daemonize) -> io::Result<Daemon> {
     let start = Instant::now();
-    let Here { core, cluster } = Here::find()?;
+    let here = Here::find()?;
     let pid_file = options.pid_file.as_deref().map(PidFile::lock).transpose()?;
-    let busy = cluster.pool().busy();
+    match go_on(&options, pid_file.as_ref(), &here, start) {
+        Ok(()) => Ok(Daemon { pid_file }),
+        Err(error) => {
+            if let Some(pid_file) = pid_file {
+                pid_file.give_up();
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Returns in the daemon, or with an error in the original.
+fn go_on(options: &Daemonize, pid_file: Option<&PidFile>, here: &Here, start: Instant) -> io::Result<()> {
+    let Here { core, cluster } = here;
+    cluster.refuse_others()?;
+    let busy = cluster.pool().busy(MOMENT);
     if busy > 0 {
         return Err(refused(format!("{busy} closures of spawn_blocking run")));
     }
-    let paused = pause::all(&core, &cluster, pause::PATIENCE)?;
+    flush();
+    let paused = pause::all(core, cluster, Patience::LONG)?;
     if let Some(other) = paused.others().iter().find(|report| report.tasks > 0) {
         return Err(refused(format!("core {} has {} tasks", other.core, other.tasks)));
     }
     paused.refuse_left()?;
     let (reader, mut writer) = io::pipe()?;
-    flush();
     if let Forked::Parent(child) = sys::fork()? {
         drop(writer);
         return Err(await_daemon(child, reader));
     }
     // In the child, and then in the daemon. Nothing may return from here but in a daemon that is ready.
+    let never_back = NeverBack;
     drop(reader);
-    let ready = separate().and_then(|()| become_daemon(&options, pid_file, &core, paused, start));
-    match ready {
-        Ok(daemon) => {
+    match separate().and_then(|()| become_daemon(options, pid_file, core, paused, start)) {
+        Ok(()) => {
             // Whoever waited for it may have been killed.
-            let _ = writer.write_all(&[READY]);
-            Ok(daemon)
+            let _ = writer.write_all(&READY.to_ne_bytes());
+            std::mem::forget(never_back);
+            Ok(())
         }
         Err(error) => {
-            let _ = writer.write_all(&[&[FAILED], error.to_string().as_bytes()].concat());
+            let errno = error.raw_os_error().unwrap_or(UNKNOWN);
+            let _ = writer.write_all(&[&errno.to_ne_bytes(), error.to_string().as_bytes()].concat());
             sys::exit_now(1)
         }
     }
@@ -182,9 +203,9 @@ fn refused(why: String) -> io::Error {
 fn await_daemon(child: libc::pid_t, mut reader: io::PipeReader) -> io::Error {
     let mut answer = Vec::new();
     // The writing end is open in the child and the daemon only, and the daemon answers once.
-    let mut first = [0];
-    let read = reader.read_exact(&mut first).and_then(|()| {
-        if first[0] == READY {
+    let mut errno = [0; 4];
+    let read = reader.read_exact(&mut errno).and_then(|()| {
+        if i32::from_ne_bytes(errno) == READY {
             sys::exit_now(0);
         }
         reader.read_to_end(&mut answer)
@@ -193,7 +214,8 @@ fn await_daemon(child: libc::pid_t, mut reader: io::PipeReader) -> io::Error {
     let _ = waitpid(Pid::from_raw(child), None);
     match read {
         Ok(_) => {
-            io::Error::other(format!("the daemon could not start: {}", String::from_utf8_lossy(&answer)))
+            let kind = io::Error::from_raw_os_error(i32::from_ne_bytes(errno)).kind();
+            io::Error::new(kind, format!("the daemon could not start: {}", String::from_utf8_lossy(&answer)))
         }
         Err(_) => io::Error::other("the daemon ended before it was ready"),
     }
@@ -210,11 +232,11 @@ fn separate() -> io::Result<()> {
 
 fn become_daemon(
     options: &Daemonize,
-    pid_file: Option<PidFile>,
+    pid_file: Option<&PidFile>,
     core: &Core,
     paused: Paused<'_>,
     start: Instant,
-) -> io::Result<Daemon> {
+) -> io::Result<()> {
     let what = |what: &str, error: io::Error| io::Error::new(error.kind(), format!("{what}: {error}"));
     let directory = &options.working_directory;
     std::env::set_current_dir(directory).map_err(|error| what(&format!("{}", directory.display()), error))?;
@@ -226,20 +248,19 @@ fn become_daemon(
         dup2_stdout(&null)?;
         dup2_stderr(&null)?;
     }
-    let mut pid_file = pid_file;
-    if let Some(pid_file) = &mut pid_file {
+    if let Some(pid_file) = pid_file {
         pid_file.write().map_err(|error| what(&format!("{}", pid_file.path.display()), error))?;
     }
     paused.take_along();
-    recover::take_over(core, ReplaceReason::Daemonized, start)?;
-    Ok(Daemon { pid_file })
+    recover::take_over(core, ReplaceReason::Daemonized, start)
 }
 
-/// A pid file that this process has locked. The lock goes along with a fork; it ends with the last process that has it open.
+/// A pid file that this process has locked. The lock goes along with a fork; it ends with the last process that has it open,
+/// which a worker is too unless it calls [`release_inherited`](super::release_inherited); an exec ends it.
 #[derive(Debug)]
 struct PidFile {
     path: PathBuf,
-    file: Flock<File>,
+    file: File,
 }
 
 impl PidFile {
@@ -251,18 +272,16 @@ impl PidFile {
             let mut open = OpenOptions::new();
             let file = open.read(true).write(true).create(true).truncate(false).mode(0o644).open(&path);
             let file = file.map_err(named)?;
-            let file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(file, errno)| {
-                let error = io::Error::from(errno);
-                match error.kind() {
-                    io::ErrorKind::WouldBlock => {
-                        let holder =
-                            read_text(file).map_or_else(String::new, |pid| format!(" with the id {pid}"));
-                        let error = format!("{}: another process{holder} has locked it", path.display());
-                        io::Error::new(io::ErrorKind::WouldBlock, error)
-                    }
-                    _ => named(error),
+            match sys::try_lock(file.as_fd()) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let holder =
+                        read_text(file).map_or_else(String::new, |pid| format!(" with the id {pid}"));
+                    let error = format!("{}: another process{holder} has locked it", path.display());
+                    return Err(io::Error::new(io::ErrorKind::WouldBlock, error));
                 }
-            })?;
+                Err(error) => return Err(named(error)),
+            }
             // Whoever had it before may have removed it between our two steps: then another one can have its name.
             let same = std::fs::metadata(&path).is_ok_and(|now| {
                 file.metadata().is_ok_and(|ours| (ours.dev(), ours.ino()) == (now.dev(), now.ino()))
@@ -273,10 +292,16 @@ impl PidFile {
         }
     }
 
-    fn write(&mut self) -> io::Result<()> {
+    fn write(&self) -> io::Result<()> {
         self.file.set_len(0)?;
-        self.file.rewind()?;
-        writeln!(self.file, "{}", std::process::id())
+        self.file.write_all_at(format!("{}\n", std::process::id()).as_bytes(), 0)
+    }
+
+    /// There is no daemon: leaves no empty file behind.
+    fn give_up(self) {
+        if self.file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -4,8 +4,11 @@ use std::fmt::Display;
 use std::future::Future;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
-use super::pause::{self, Paused};
+use super::pause::{self, Patience, Paused};
 use super::worker::Worker;
 use super::{Here, flush, release};
 use crate::builder::Runtime;
@@ -15,6 +18,9 @@ use crate::{cores, owner, signal};
 
 /// The exit code of a worker whose future has panicked: the one that Rust programs end with.
 const PANICKED: u8 = 101;
+
+/// How long a worker tries to write out what is in the buffers of its standard streams when it ends.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a worker's future may end with: it becomes the exit code of the process.
 pub trait Exit: sealed::Sealed {
@@ -98,19 +104,47 @@ where
     F::Output: Exit,
 {
     let Here { core, cluster } = Here::find()?;
-    let paused = pause::all(&core, &cluster, pause::PATIENCE)?;
     flush();
+    let paused = pause::all(&core, &cluster, Patience::SHORT)?;
     match sys::fork()? {
         Forked::Parent(pid) => {
             drop(paused);
             Worker::of_child(pid)
         }
         Forked::Child => {
-            // Whatever happens, this thread does not go back into the task that has forked.
-            let code = catch_unwind(AssertUnwindSafe(|| run(future, &cluster, paused)));
-            flush();
-            sys::exit_now(code.unwrap_or(PANICKED).into())
+            let _never = NeverBack;
+            let code = match catch_unwind(AssertUnwindSafe(|| run(future, &cluster, paused))) {
+                Ok(code) => code,
+                Err(payload) => {
+                    // Its destructor might panic in turn.
+                    std::mem::forget(payload);
+                    PANICKED
+                }
+            };
+            flush_briefly();
+            sys::exit_now(code.into())
         }
+    }
+}
+
+/// Whatever happens in the child of a fork, its thread does not go back into the task that has forked.
+pub(super) struct NeverBack;
+
+impl Drop for NeverBack {
+    fn drop(&mut self) {
+        sys::exit_now(PANICKED.into());
+    }
+}
+
+/// At the end of a worker. A thread that does not exist in it may have held the lock of a stream.
+fn flush_briefly() {
+    let (done, is_done) = mpsc::channel();
+    let flushing = thread::Builder::new().spawn(move || {
+        flush();
+        let _ = done.send(());
+    });
+    if flushing.is_ok() {
+        let _ = is_done.recv_timeout(FLUSH_PATIENCE);
     }
 }
 
@@ -133,6 +167,7 @@ fn begin(cluster: &Cluster, paused: Paused<'_>) -> io::Result<Runtime> {
     cores::leave_for_good();
     signal::after_fork(false)?;
     release::remember_inherited();
+    cores::forget_others();
     // The core's pin is the parent's.
     let _ = sys::set_affinity(0, &cluster.options().usable_cpus);
     Ok(Runtime::start(cluster.options().clone())?)

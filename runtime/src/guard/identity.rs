@@ -5,7 +5,8 @@ use std::io;
 
 use nix::unistd::{Gid, Group, Uid, User, initgroups, setgroups, setresgid, setresuid};
 
-use super::{Here, pause};
+use super::Here;
+use super::pause::{self, Patience, Paused};
 use crate::metrics::ReplaceReason;
 
 /// Becomes another user, for good: all threads of the process, and its pollers.
@@ -25,9 +26,10 @@ use crate::metrics::ReplaceReason;
 ///
 /// # Errors
 ///
-/// `NotFound` if there is no such user or group; `EPERM` without the privilege to change; `TimedOut` if a core does not come to
-/// a safe point within five seconds. After these nothing has changed. An error of another kind while changing says so; then
-/// the process should end, for it has a part of the new identity.
+/// `NotFound` if there is no such user or group; `InvalidInput` for the number that means "leave it"; `EPERM` without the
+/// privilege to change; `TimedOut` if a core does not come to a safe point, or the kernel does not give a request back, within
+/// five seconds; `ResourceBusy` if the process has another runtime, whose poller would keep its privileges. After these
+/// nothing has changed. Kind `Other` says that a part has changed: then the process should end.
 ///
 /// # Examples
 ///
@@ -43,7 +45,11 @@ use crate::metrics::ReplaceReason;
 /// ```
 pub fn drop_privileges(user: &str, group: Option<&str>) -> io::Result<()> {
     let target = Target::find(user, group)?;
-    change(|| target.assume())
+    // What the kernel keeps would be carried out with the privileges.
+    change(Patience::LONG, |paused| {
+        paused.refuse_left()?;
+        target.assume()
+    })
 }
 
 /// To be called after the process has changed its identity by itself: `setuid(2)`, `setns(2)`, `unshare(2)`,
@@ -52,13 +58,18 @@ pub fn drop_privileges(user: &str, group: Option<&str>) -> io::Result<()> {
 ///
 /// Between the change and this call, requests are still carried out with the former identity; [`drop_privileges`] leaves no
 /// such gap. What the change must hold for are *all threads* of the process: `setns(2)` and `unshare(2)` change the calling
-/// thread alone, so they are best called before the runtime starts other threads.
+/// thread alone, so they are best called before the runtime starts other threads. The kernel's own workers of an *entered* ring
+/// belong to the thread and keep the file table, root and working directory with which the first of them was started;
+/// they are gone after a few idle seconds. Credentials are right at once in either mode.
+///
+/// A request that the kernel does not give back within a fifth of a second stays with its former ring, which goes on beside the
+/// new one until it has ended.
 ///
 /// Blocks this core until all cores have come to a safe point; call it from a task, on a core.
 ///
 /// # Errors
 ///
-/// `TimedOut` as for [`drop_privileges`]; the kernel's refusal of a new ring, after which the core in question has ended.
+/// `TimedOut` if a core does not come to a safe point, and `ResourceBusy`, as for [`drop_privileges`]; the kernel's refusal of a new ring, after which the core in question has ended.
 ///
 /// # Examples
 ///
@@ -72,14 +83,15 @@ pub fn drop_privileges(user: &str, group: Option<&str>) -> io::Result<()> {
 /// }
 /// ```
 pub fn identity_changed() -> io::Result<()> {
-    change(|| Ok(()))
+    change(Patience::SHORT, |_| Ok(()))
 }
 
 /// Has all cores rest while `how` changes the process, and go on with new rings and pollers.
-fn change(how: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+fn change(patience: Patience, how: impl FnOnce(&Paused<'_>) -> io::Result<()>) -> io::Result<()> {
     let Here { core, cluster } = Here::find()?;
-    let paused = pause::all(&core, &cluster, pause::PATIENCE)?;
-    how()?;
+    cluster.refuse_others()?;
+    let paused = pause::all(&core, &cluster, patience)?;
+    how(&paused)?;
     cluster.renew_pollers();
     paused.replace(ReplaceReason::Identity)
 }
@@ -101,6 +113,9 @@ impl Target {
         };
         let uid = number.or(known.as_ref().map(|known| known.uid));
         let uid = uid.ok_or_else(|| unknown("user", user))?;
+        if uid.as_raw() == u32::MAX {
+            return Err(no_identity(user));
+        }
         let gid = match (group, &known) {
             (Some(group), _) => find_group(group)?,
             (None, Some(known)) => known.gid,
@@ -123,9 +138,7 @@ impl Target {
             .and_then(|()| setresuid(self.uid, self.uid, self.uid))
             .map_err(io::Error::from)
             .and_then(|()| self.verify());
-        changed.map_err(|error| {
-            io::Error::new(error.kind(), format!("the groups have changed, the rest has not: {error}"))
-        })
+        changed.map_err(|error| io::Error::other(format!("only a part of the identity has changed: {error}")))
     }
 
     fn verify(&self) -> io::Result<()> {
@@ -141,12 +154,22 @@ impl Target {
 }
 
 fn find_group(group: &str) -> io::Result<Gid> {
-    if let Ok(gid) = group.parse() {
-        return Ok(Gid::from_raw(gid));
+    match group.parse() {
+        Ok(u32::MAX) => return Err(no_identity(group)),
+        Ok(gid) => return Ok(Gid::from_raw(gid)),
+        Err(_) => {}
     }
     Group::from_name(group)?.map(|known| known.gid).ok_or_else(|| unknown("group", group))
 }
 
 fn unknown(what: &str, name: &str) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("there is no {what} {name}"))
+}
+
+/// The system calls take -1 for "leave it as it is".
+fn no_identity(number: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("{number} is the number of nobody: it means no change"),
+    )
 }

@@ -19,6 +19,9 @@ use crate::sys;
 /// The first descriptor that is handed over.
 pub(super) const FIRST: RawFd = 3;
 
+/// What systemd calls a descriptor without a name.
+const UNKNOWN: &str = "unknown";
+
 const CONNECTIONS: &str = "REPOLL_CONNECTIONS";
 
 /// What has not been taken yet.
@@ -31,7 +34,7 @@ fn not_taken() -> &'static Mutex<Inherited> {
     static NOT_TAKEN: OnceLock<Mutex<Inherited>> = OnceLock::new();
     NOT_TAKEN.get_or_init(|| {
         let listeners = listeners();
-        let connections = connections(listeners.len()).unwrap_or_default();
+        let connections = connections().unwrap_or_default();
         Mutex::new(Inherited { listeners, connections })
     })
 }
@@ -73,23 +76,28 @@ fn listeners() -> Vec<(String, OwnedFd)> {
     let for_us = variable("LISTEN_PID").and_then(|pid| pid.parse().ok()) == Some(std::process::id());
     let count = variable("LISTEN_FDS").and_then(|count| count.parse().ok()).filter(|_| for_us).unwrap_or(0);
     let names = variable("LISTEN_FDNAMES").unwrap_or_default();
-    let mut names = names.split(':').filter(|name| !name.is_empty());
-    // As systemd calls what has no name.
-    let mut name = || names.next().unwrap_or("unknown").to_owned();
+    let mut names = names.split(':').map(|name| if name.is_empty() { UNKNOWN } else { name });
     let numbers = FIRST..FIRST.saturating_add(count);
-    numbers.map_while(|number| Some((name(), sys::exec::take_inherited(number).ok()?))).collect()
+    numbers
+        .filter_map(|number| {
+            // Each number has its name, whether or not there is something to take.
+            let name = names.next().unwrap_or(UNKNOWN).to_owned();
+            Some((name, sys::exec::take_inherited(number).ok()?))
+        })
+        .collect()
 }
 
-fn connections(listeners: usize) -> Option<Vec<(String, OwnedFd, Vec<u8>)>> {
+fn connections() -> Option<Vec<(String, OwnedFd, Vec<u8>)>> {
     let variable = std::env::var(CONNECTIONS).ok()?;
-    let (pid, count) = variable.split_once(':')?;
-    if pid.parse() != Ok(std::process::id()) {
+    let mut numbers = variable.split(':').map(|number| number.parse::<u32>().ok());
+    let mut number = || numbers.next().flatten();
+    let (pid, first, count) = (number()?, number()? as RawFd, number()? as RawFd);
+    if pid != std::process::id() {
         return None;
     }
-    let first = FIRST + listeners as RawFd;
-    let count: RawFd = count.parse().ok()?;
-    let descriptors: Vec<OwnedFd> =
-        (first..first + count).map_while(|number| sys::exec::take_inherited(number).ok()).collect();
+    // All of them, or none: they are told apart by their order.
+    let descriptors = (first..first + count).map(sys::exec::take_inherited);
+    let descriptors = descriptors.collect::<io::Result<Vec<OwnedFd>>>().ok()?;
     let states = read_state(sys::exec::take_inherited(first + count).ok()?).ok()?;
     Some(descriptors.into_iter().zip(states).map(|(fd, (name, state))| (name, fd, state)).collect())
 }
@@ -97,13 +105,14 @@ fn connections(listeners: usize) -> Option<Vec<(String, OwnedFd, Vec<u8>)>> {
 /// The variables that say to the next image, which has this process's id, what it gets.
 pub(super) fn variables(listeners: &[(String, OwnedFd)], connections: usize) -> Vec<(OsString, String)> {
     let pid = std::process::id().to_string();
+    let first = FIRST as usize + listeners.len();
     let names: Vec<&str> = listeners.iter().map(|(name, _)| name.as_str()).collect();
     let some = |any: bool, value: String| if any { value } else { String::new() };
     vec![
         ("LISTEN_PID".into(), some(!names.is_empty(), pid.clone())),
         ("LISTEN_FDS".into(), some(!names.is_empty(), names.len().to_string())),
         ("LISTEN_FDNAMES".into(), names.join(":")),
-        (CONNECTIONS.into(), some(connections > 0, format!("{pid}:{connections}"))),
+        (CONNECTIONS.into(), some(connections > 0, format!("{pid}:{first}:{connections}"))),
     ]
 }
 

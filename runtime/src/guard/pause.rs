@@ -4,6 +4,9 @@
 //! it runs returns, calls its requests back, reports and sleeps. When all have come, or the deadline has passed, the
 //! coordinator goes on; dropping [`Paused`] lets everybody resume, whatever has happened.
 //!
+//! A core that ends instead of coming is not waited for, and one that was started meanwhile is asked as well: when nobody is
+//! left to be asked, nobody is left who could start another.
+//!
 //! Two cores can't coordinate at the same time. The second one waits for its turn *as a core that has been asked*: it serves
 //! the first one's pause while it waits, so they don't wait for each other.
 
@@ -16,12 +19,26 @@ use std::time::{Duration, Instant};
 use super::recover;
 use crate::context::{self, Core};
 use crate::cores::{self, Cluster};
-use crate::executor::Remote;
 use crate::metrics::ReplaceReason;
+use crate::owner::Owner;
 use crate::sys;
 
-/// How long the cores may take to come, and the kernel to give back what it has.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+/// How long is waited.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// For the cores to come.
+    pub(crate) cores: Duration,
+    /// For the kernel to give back what each has.
+    pub(crate) kernel: Duration,
+}
+
+impl Patience {
+    /// Where what the kernel keeps is in the way.
+    pub(crate) const LONG: Self = Patience { cores: Duration::from_secs(5), kernel: Duration::from_secs(5) };
+    /// Where it is not.
+    pub(crate) const SHORT: Self =
+        Patience { cores: Duration::from_secs(5), kernel: Duration::from_millis(200) };
+}
 
 /// While it waits for its turn, a core looks this often whether it has been asked.
 const TURN_LOOK: Duration = Duration::from_micros(100);
@@ -48,18 +65,39 @@ enum Order {
 
 /// One request to come to a safe point, shared by those who are asked and the one who asks.
 pub(crate) struct Pause {
-    deadline: Instant,
+    /// In a child of a fork nobody gives orders, and the lock may be held for ever.
+    owner: Owner,
+    patience: Patience,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
+    /// How many have been asked, and neither reported nor ended.
+    asked: usize,
     reports: Vec<Report>,
     order: Option<Order>,
-    /// How many have carried out the order.
-    done: usize,
+    /// How many have reported and not carried out the order.
+    resting: usize,
     failed: Option<io::Error>,
+}
+
+/// What is sent to a core that is asked. Dropped unserved, it says that the core won't come.
+struct Summons(Option<Arc<Pause>>);
+
+impl Summons {
+    fn serve(mut self) -> io::Result<()> {
+        self.0.take().map_or(Ok(()), |pause| pause.serve())
+    }
+}
+
+impl Drop for Summons {
+    fn drop(&mut self) {
+        if let Some(pause) = self.0.take() {
+            pause.excuse();
+        }
+    }
 }
 
 impl Pause {
@@ -83,8 +121,16 @@ impl Pause {
             if left == Some(Duration::ZERO) {
                 return None;
             }
-            let left = left.unwrap_or(PATIENCE);
+            let left = left.unwrap_or(Duration::from_secs(3600));
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// One of those who were asked won't come.
+    fn excuse(&self) {
+        if self.owner.is_here() {
+            self.lock().asked -= 1;
+            self.changed.notify_all();
         }
     }
 
@@ -96,17 +142,22 @@ impl Pause {
     /// The kernel's refusal of a new ring: the core can't go on.
     fn serve(&self) -> io::Result<()> {
         let core = &*context::current().expect("errands are done on a core");
-        if self.lock().order.is_some() {
-            // Too late: the others have gone on.
+        if !self.owner.is_here() || self.lock().order.is_some() {
+            // Of the process that forked this one; or too late: the others have gone on.
+            self.excuse();
             return Ok(());
         }
-        let left = stop(core, self.deadline)?;
-        self.lock().reports.push(report(core, left));
+        let left = stop(core, self.patience.kernel).inspect_err(|_| self.excuse())?;
+        let mut state = self.lock();
+        state.asked -= 1;
+        state.reports.push(report(core, left));
+        state.resting += 1;
+        drop(state);
         self.changed.notify_all();
         let order = self.wait(None, |state| state.order).expect("without a deadline there is an order");
         let result = go_on(core, order);
         let mut state = self.lock();
-        state.done += 1;
+        state.resting -= 1;
         if let Err(error) = &result {
             state.failed = Some(copy(error));
         }
@@ -134,7 +185,8 @@ fn report(core: &Core, left: usize) -> Report {
 }
 
 /// Calls the requests of a core back; returns how many the kernel has kept.
-fn stop(core: &Core, deadline: Instant) -> io::Result<usize> {
+fn stop(core: &Core, patience: Duration) -> io::Result<usize> {
+    let deadline = Instant::now() + patience;
     loop {
         match core.reactor.call_back(deadline) {
             Err(error) if error.raw_os_error() == Some(libc::EOWNERDEAD) => {
@@ -169,7 +221,6 @@ fn go_on(core: &Core, order: Order) -> io::Result<()> {
 pub(crate) struct Paused<'a> {
     core: Rc<Core>,
     pause: Arc<Pause>,
-    asked: usize,
     reports: Vec<Report>,
     own: Report,
     start: Instant,
@@ -185,36 +236,32 @@ pub(crate) struct Paused<'a> {
 pub(crate) fn all<'a>(
     core: &Rc<Core>,
     cluster: &'a Arc<Cluster>,
-    patience: Duration,
+    patience: Patience,
 ) -> io::Result<Paused<'a>> {
     let start = Instant::now();
-    let deadline = start + patience;
+    let deadline = start + patience.cores;
     let turn = await_turn(core, cluster, deadline)?;
-    let pause = Arc::new(Pause { deadline, state: Mutex::default(), changed: Condvar::new() });
-    let others = cluster.remotes_but(core.index);
-    let ask = |remote: &Remote| {
-        let pause = Arc::clone(&pause);
-        remote.send_errand(Box::new(move || pause.serve()))
-    };
-    let asked = others.iter().filter(|(_, remote)| ask(remote)).count();
-    let mut paused = Paused {
-        core: Rc::clone(core),
-        pause,
-        asked,
-        reports: Vec::new(),
-        own: report(core, 0),
-        start,
-        ordered: false,
-        _turn: turn,
-    };
-    let left = stop(core, deadline)?;
-    paused.own = report(core, left);
-    let came = |state: &mut State| (state.reports.len() == asked).then(|| state.reports.clone());
-    match paused.pause.wait(Some(deadline), came) {
-        Some(reports) => paused.reports = reports,
-        None => return Err(paused.too_late(others.iter().map(|(index, _)| *index))),
+    let (owner, state) = (core.owner.get(), Mutex::default());
+    let pause = Arc::new(Pause { owner, patience, state, changed: Condvar::new() });
+    let own = report(core, 0);
+    let mut paused =
+        Paused { core: Rc::clone(core), pause, reports: Vec::new(), own, start, ordered: false, _turn: turn };
+    let mut asked = Vec::new();
+    loop {
+        let new = paused.ask(cluster, &mut asked);
+        if asked.len() == new {
+            // The first round: this core's requests come back while the others come.
+            paused.own = report(core, stop(core, patience.kernel)?);
+        }
+        let came = |state: &mut State| (state.asked == 0).then(|| state.reports.clone());
+        match paused.pause.wait(Some(deadline), came) {
+            None => return Err(paused.too_late(&asked)),
+            Some(reports) => paused.reports = reports,
+        }
+        if new == 0 {
+            return Ok(paused);
+        }
     }
-    Ok(paused)
 }
 
 fn await_turn<'a>(
@@ -242,9 +289,23 @@ fn await_turn<'a>(
 }
 
 impl Paused<'_> {
-    fn too_late(&self, mut asked: impl Iterator<Item = usize>) -> io::Error {
+    /// Asks the cores that run and have not been asked; returns how many.
+    fn ask(&self, cluster: &Cluster, asked: &mut Vec<usize>) -> usize {
+        let others = cluster.remotes_but(self.core.index);
+        let new: Vec<_> = others.into_iter().filter(|(index, _)| !asked.contains(index)).collect();
+        for (index, remote) in &new {
+            asked.push(*index);
+            self.pause.lock().asked += 1;
+            let summons = Summons(Some(Arc::clone(&self.pause)));
+            // What is refused is dropped, and so says by itself that it won't be served.
+            remote.send_errand(Box::new(move || summons.serve()));
+        }
+        new.len()
+    }
+
+    fn too_late(&self, asked: &[usize]) -> io::Error {
         let came: Vec<usize> = self.pause.lock().reports.iter().map(|report| report.core).collect();
-        let missing = asked.find(|index| !came.contains(index)).unwrap_or_default();
+        let missing = asked.iter().find(|index| !came.contains(index)).copied().unwrap_or_default();
         io::Error::new(
             io::ErrorKind::TimedOut,
             format!(
@@ -292,7 +353,7 @@ impl Paused<'_> {
     pub(crate) fn replace(mut self, reason: ReplaceReason) -> io::Result<()> {
         self.order(Order::Replace(reason));
         let own = recover::reopen(&self.core, reason, self.start);
-        let done = |state: &mut State| (state.done == self.asked).then(|| state.failed.take());
+        let done = |state: &mut State| (state.resting == 0).then(|| state.failed.take());
         let failed = self.pause.wait(None, done).flatten();
         own.and(failed.map_or(Ok(()), Err))
     }

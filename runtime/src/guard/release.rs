@@ -16,9 +16,11 @@ const FIRST: RawFd = 3;
 
 fn open_descriptors() -> io::Result<Vec<RawFd>> {
     let entries = fs::read_dir("/proc/self/fd")?;
-    // The directory itself is among them, and closed by the time that somebody uses the list.
     let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    Ok(numbers.collect())
+    let mut numbers: Vec<RawFd> = numbers.collect();
+    // The directory itself was among them, and is closed by now.
+    numbers.retain(|number| sys::is_open(*number));
+    Ok(numbers)
 }
 
 /// At the start of a worker, before it opens anything.

@@ -7,13 +7,13 @@
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use super::pause::{self, Paused};
+use super::pause::{self, Patience, Paused};
 use super::{Here, flush, inherit};
 use crate::cores::Cluster;
 use crate::{ring, signal, sys};
@@ -65,7 +65,7 @@ impl Upgrade {
             env: Vec::new(),
             listeners: Vec::new(),
             connections: Vec::new(),
-            patience: pause::PATIENCE,
+            patience: Patience::LONG.cores,
             wrong: None,
         }
     }
@@ -153,16 +153,16 @@ impl Upgrade {
     /// # Errors
     ///
     /// `InvalidInput` for a bad name; `ResourceBusy` if connections have been accepted that no task has taken: they would be
-    /// dropped; `TimedOut` if a core does not come to a safe point, or the kernel does not give a request back; those of
+    /// dropped, and if the process has another runtime; `TimedOut` if a core does not come to a safe point, or the kernel does not give a request back; those of
     /// `execve(2)`, among them `ENOENT`, `EACCES` and `ENOEXEC`.
-    pub fn exec(self) -> io::Error {
+    pub fn exec(mut self) -> io::Error {
         match self.try_exec() {
             Err(error) => error,
             Ok(never) => match never {},
         }
     }
 
-    fn try_exec(mut self) -> io::Result<std::convert::Infallible> {
+    fn try_exec(&mut self) -> io::Result<std::convert::Infallible> {
         if let Some(wrong) = self.wrong.take() {
             return Err(wrong);
         }
@@ -171,15 +171,25 @@ impl Upgrade {
             Some(program) => program.clone(),
             None => this_program()?,
         };
-        let paused = pause::all(&core, &cluster, self.patience)?;
+        cluster.refuse_others()?;
+        flush();
+        let delivered = signal::deliveries();
+        let patience = Patience { cores: self.patience, kernel: self.patience };
+        let paused = pause::all(&core, &cluster, patience)?;
         paused.refuse_left()?;
         refuse_untaken(&paused)?;
         let state = inherit::write_state(&self.connections)?;
-        let ring = core.reactor.ring_fd().filter(|_| core.reactor.mode() == Some(ring::Mode::Polled));
-        flush();
+        let ring = match core.reactor.mode() {
+            Some(ring::Mode::Polled) => core.reactor.duplicate_ring()?,
+            _ => None,
+        };
         let executed = thread::scope(|scope| {
             let image = thread::Builder::new().name("repoll-exec".into());
-            let thread = image.spawn_scoped(scope, || self.execute(&program, state, ring, &cluster))?;
+            let state = state.as_ref().map(AsFd::as_fd);
+            let ring = ring.as_ref().map(AsFd::as_fd);
+            let (program, cluster, delivered) = (&program, &cluster, &delivered);
+            let execute = move || self.execute(program, state, ring, cluster, delivered);
+            let thread = image.spawn_scoped(scope, execute)?;
             thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that executes it panicked")))
         });
         drop(paused);
@@ -190,33 +200,39 @@ impl Upgrade {
     fn execute(
         &self,
         program: &Path,
-        state: Option<OwnedFd>,
-        ring: Option<RawFd>,
+        state: Option<BorrowedFd<'_>>,
+        ring: Option<BorrowedFd<'_>>,
         cluster: &Cluster,
+        delivered: &[(i32, u32)],
     ) -> io::Result<std::convert::Infallible> {
         sys::exec::unshare_descriptors()?;
         let listeners = self.listeners.iter().map(|(_, fd)| fd.as_fd());
         let connections = self.connections.iter().map(|(_, fd, _)| fd.as_fd());
         let mut handed = Vec::new();
         let total = self.listeners.len() + self.connections.len() + 2;
-        for fd in listeners.chain(connections).chain(state.as_ref().map(AsFd::as_fd)) {
-            handed.push(sys::exec::duplicate_above(fd, inherit::FIRST + total as RawFd)?);
+        let above = inherit::FIRST + total as RawFd;
+        for fd in listeners.chain(connections).chain(state) {
+            handed.push(sys::exec::duplicate_above(fd, above)?);
         }
+        let ring = ring.map(|ring| sys::exec::duplicate_above(ring, above)).transpose()?;
         for (index, fd) in handed.iter().enumerate() {
             sys::exec::hand_over(fd.as_fd(), inherit::FIRST + index as RawFd)?;
         }
-        let listened = signal::listened();
+        let listened: Vec<i32> = delivered.iter().map(|(number, _)| *number).collect();
         let (program, args) = (c_string(program.as_os_str())?, self.argv(program)?);
         let mut extra = inherit::variables(&self.listeners, self.connections.len());
-        extra.push((signal::HELD_BACK.into(), join(&listened)));
-        extra.push((ring::inherited::VARIABLE.into(), cluster.describe_ring(ring)));
-        if let Some(ring) = ring {
+        extra.push((signal::HELD_BACK.into(), signal::describe_held_back(&listened)));
+        let number = ring.as_ref().map(AsRawFd::as_raw_fd);
+        extra.push((ring::inherited::VARIABLE.into(), cluster.describe_ring(number)));
+        if let Some(ring) = number {
             sys::exec::keep_across_exec(ring)?;
         }
         let env = self.envp(extra)?;
         // The core's pin is not the next image's.
         let _ = sys::set_affinity(0, &cluster.options().usable_cpus);
         sys::signal::block(&listened)?;
+        // What has come since the cores rest has been seen by no listener: it is left pending for the next image.
+        signal::raise_again(delivered)?;
         Err(sys::exec::execve(&program, &args, &env))
     }
 
@@ -264,10 +280,6 @@ fn this_program() -> io::Result<PathBuf> {
     let path = std::env::current_exe()?.into_os_string().into_vec();
     let path = path.strip_suffix(b" (deleted)").map(<[u8]>::to_vec).unwrap_or(path);
     Ok(OsString::from_vec(path).into())
-}
-
-fn join(numbers: &[i32]) -> String {
-    numbers.iter().map(i32::to_string).collect::<Vec<_>>().join(",")
 }
 
 fn c_string(text: &OsStr) -> io::Result<CString> {

@@ -12,11 +12,12 @@ use crate::signal::SignalKind;
 
 /// A worker that [`fork_worker`](super::fork_worker) has started.
 ///
-/// Dropping it neither ends the worker nor waits for it: it then stays as a zombie when it has ended, until this process ends.
+/// Dropping it does not end the worker, whose end is then waited for in the background, so that it leaves no zombie.
 #[derive(Debug)]
 pub struct Worker {
     pid: u32,
-    pidfd: Pidfd,
+    /// `None` only while it is being dropped.
+    pidfd: Option<Pidfd>,
 }
 
 impl Worker {
@@ -26,13 +27,17 @@ impl Worker {
     pub(super) fn of_child(pid: libc::pid_t) -> io::Result<Self> {
         let child = Pid::from_raw(pid);
         match Pidfd::open(pid.unsigned_abs()) {
-            Ok(pidfd) => Ok(Worker { pid: pid.unsigned_abs(), pidfd }),
+            Ok(pidfd) => Ok(Worker { pid: pid.unsigned_abs(), pidfd: Some(pidfd) }),
             Err(error) => {
                 // It is a child that nobody has waited for, so the id is its own.
                 let _ = kill(child, Signal::SIGKILL).and_then(|()| waitpid(child, None));
                 Err(error)
             }
         }
+    }
+
+    fn pidfd(&self) -> &Pidfd {
+        self.pidfd.as_ref().expect("it is there until it is dropped")
     }
 
     /// Its process id. It is the worker's until it has been waited for.
@@ -50,7 +55,7 @@ impl Worker {
     ///
     /// If the future is dropped, the next call gives the status.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
-        self.pidfd.wait().await
+        self.pidfd().wait().await
     }
 
     /// How it has ended, if it has.
@@ -59,7 +64,7 @@ impl Worker {
     ///
     /// As for [`wait`](Worker::wait).
     pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
-        self.pidfd.try_wait()
+        self.pidfd().try_wait()
     }
 
     /// Sends it a signal, and never another process that has got its id since. `pidfd_send_signal(2)`.
@@ -68,6 +73,14 @@ impl Worker {
     ///
     /// `ESRCH` if it has been waited for.
     pub fn kill(&self, signal: SignalKind) -> io::Result<()> {
-        self.pidfd.signal(signal)
+        self.pidfd().signal(signal)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Some(pidfd) = self.pidfd.take() {
+            pidfd.leave(false);
+        }
     }
 }

@@ -323,6 +323,11 @@ impl Reactor {
         self.table.borrow().current.as_ref().map(|carrier| carrier.ring.fd())
     }
 
+    /// Another descriptor of the present ring.
+    pub(crate) fn duplicate_ring(&self) -> io::Result<Option<OwnedFd>> {
+        self.table.borrow().current.as_ref().map(|carrier| carrier.ring.duplicate()).transpose()
+    }
+
     /// How the present ring is driven.
     pub(crate) fn mode(&self) -> Option<Mode> {
         self.table.borrow().current.as_ref().map(|carrier| carrier.ring.mode())

@@ -43,9 +43,7 @@ fn take(variable: &str, config: &RingConfig) -> Option<(OwnedFd, bool)> {
     let mut numbers = variable.split(':').map(|number| number.parse::<u32>().ok());
     let mut number = || numbers.next().flatten();
     let (pid, ring, entries, cq_entries) = (number()?, number()?, number()?, number()?);
-    let is_ring = std::fs::read_link(format!("/proc/self/fd/{ring}"))
-        .is_ok_and(|link| link.ends_with("anon_inode:[io_uring]"));
-    if pid != std::process::id() || !is_ring {
+    if pid != std::process::id() || !sys::is_anonymous(ring as i32, "[io_uring]") {
         return None;
     }
     let as_wanted = (entries, cq_entries) == (config.entries, config.cq_entries);

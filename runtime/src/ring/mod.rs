@@ -29,7 +29,7 @@ mod setup;
 
 use std::io;
 use std::mem::{self, ManuallyDrop};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -141,6 +141,12 @@ impl Ring {
 
     pub(crate) fn fd(&self) -> RawFd {
         self.uring.as_raw_fd()
+    }
+
+    /// Another descriptor of this ring, close-on-exec.
+    pub(crate) fn duplicate(&self) -> io::Result<OwnedFd> {
+        // SAFETY: the ring is open as long as this value.
+        unsafe { BorrowedFd::borrow_raw(self.fd()) }.try_clone_to_owned()
     }
 
     pub(crate) fn mode(&self) -> Mode {
@@ -356,8 +362,10 @@ impl Ring {
 impl Drop for Ring {
     fn drop(&mut self) {
         if !self.owner.is_here() {
-            // See above: the descriptor is this process's, the rest is not.
-            sys::close(self.fd());
+            // See above: the descriptor is this process's, the rest is not. It may have been closed here by its number.
+            if sys::is_anonymous(self.fd(), "[io_uring]") {
+                sys::close(self.fd());
+            }
             mem::forget(self.poller.take());
             return;
         }

@@ -137,10 +137,29 @@ pub(crate) fn after_fork(listeners_survive: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// The signals that somebody listens for at present.
-pub(crate) fn listened() -> Vec<i32> {
-    let numbers = 1..=NUMBER_MAX;
-    numbers.filter(|&n| STATES[n].listeners.load(Ordering::Relaxed) > 0).map(|n| n as i32).collect()
+/// The signals that somebody listens for at present, and how often each has been delivered.
+pub(crate) fn deliveries() -> Vec<(i32, u32)> {
+    let listened = (1..=NUMBER_MAX).filter(|&n| STATES[n].listeners.load(Ordering::Relaxed) > 0);
+    listened.map(|n| (n as i32, STATES[n].count())).collect()
+}
+
+/// Sends those of the signals to the calling thread, which has them blocked, that have been delivered since.
+///
+/// # Errors
+///
+/// Those of `raise(3)`.
+pub(crate) fn raise_again(since: &[(i32, u32)]) -> io::Result<()> {
+    for &(number, count) in since {
+        if State::of(number).is_some_and(|state| state.count() != count) {
+            signal_hook::low_level::raise(number)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+fn listened() -> Vec<i32> {
+    deliveries().into_iter().map(|(number, _)| number).collect()
 }
 
 /// The number of the event counter, if there is one.

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use crate::sys;
 
-/// The variable in which an upgrade names the signals that it has blocked: `1,15`.
+/// The variable in which an upgrade names the signals that it has blocked, for the process that it leaves: `1234:1,15`.
 pub(crate) const VARIABLE: &str = "REPOLL_SIGNALS_BLOCKED";
 
 static HANDED_OVER: OnceLock<Vec<i32>> = OnceLock::new();
@@ -29,9 +29,19 @@ pub(crate) fn unblock_handed_over() -> io::Result<()> {
     sys::signal::unblock(numbers)
 }
 
-/// The numbers in the variable; whatever else is in it was not put there by an upgrade.
+/// The variable's value for the next image, which has this process's id; empty if there are no signals.
+pub(crate) fn describe_held_back(numbers: &[i32]) -> String {
+    let numbers: Vec<String> = numbers.iter().map(i32::to_string).collect();
+    if numbers.is_empty() { String::new() } else { format!("{}:{}", std::process::id(), numbers.join(",")) }
+}
+
+/// The numbers in the variable, if they are for this process, and not for one that it descends from.
 fn parse(value: &str) -> Vec<i32> {
-    value.split(',').filter_map(|number| number.trim().parse().ok()).filter(|&number| number > 0).collect()
+    let Some((pid, numbers)) = value.split_once(':') else { return Vec::new() };
+    if pid.parse() != Ok(std::process::id()) {
+        return Vec::new();
+    }
+    numbers.split(',').filter_map(|number| number.trim().parse().ok()).filter(|&number| number > 0).collect()
 }
 
 #[cfg(test)]
@@ -40,9 +50,12 @@ mod tests {
 
     #[test]
     fn only_numbers_of_signals_are_taken() {
-        assert_eq!(parse("1,15"), [1, 15]);
-        assert_eq!(parse("15"), [15]);
-        assert_eq!(parse(""), [0; 0]);
-        assert_eq!(parse(" 2, x,,-1,0,99999999999,17"), [2, 17]);
+        let parse_own = |numbers: &str| parse(&format!("{}:{numbers}", std::process::id()));
+        assert_eq!(parse(&describe_held_back(&[1, 15])), [1, 15]);
+        assert_eq!(parse_own(" 2, x,,-1,0,99999999999,17"), [2, 17]);
+        assert_eq!(describe_held_back(&[]), "");
+        for of_nobody in ["", "15", "1:15"] {
+            assert_eq!(parse(of_nobody), [0; 0]);
+        }
     }
 }

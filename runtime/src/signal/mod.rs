@@ -18,7 +18,7 @@
 //! **A forked worker** has none of its parent's listeners. What they listened for has its default action again in there,
 //! by way of the handler, for as long as the worker does not listen itself: `SIGTERM` ends it.
 //!
-//! **An exec** keeps the mask of blocked signals. The image that makes way blocks what it listened for (`listened`), so
+//! **An exec** keeps the mask of blocked signals. The image that makes way blocks what it listened for (`deliveries`), so
 //! that none of it ends the next image before that listens; [`signal()`] unblocks, and what came meanwhile is delivered.
 
 mod delivery;
@@ -37,8 +37,8 @@ use crate::op::{OpStream, PollMany, poll_many_static};
 use crate::{owner, sys};
 
 use delivery::State;
-pub(crate) use delivery::{after_fork, listened};
-pub(crate) use handover::{VARIABLE as HELD_BACK, unblock_handed_over};
+pub(crate) use delivery::{after_fork, deliveries, raise_again};
+pub(crate) use handover::{VARIABLE as HELD_BACK, describe_held_back, unblock_handed_over};
 
 /// Which signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -73,10 +73,32 @@ pub(crate) fn replace_fd(new: BorrowedFd<'_>, old: BorrowedFd<'_>) -> io::Result
 
 /// As [`replace_fd`], for a number that nothing in this program owns; `EBADF` if it is not open.
 pub(crate) fn replace_open_fd(new: BorrowedFd<'_>, old: RawFd) -> io::Result<()> {
-    // SAFETY: takes no pointers.
-    check(unsafe { libc::fcntl(old, libc::F_GETFD) })?;
-    // SAFETY: as above. Whoever names the number goes on naming an open file.
+    if !is_open(old) {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: takes no pointers. Whoever names the number goes on naming an open file.
     check(unsafe { libc::dup3(new.as_raw_fd(), old, libc::O_CLOEXEC) }).map(drop)
+}
+
+/// Whether there is a descriptor of that number. `fcntl(2)`, `F_GETFD`.
+pub(crate) fn is_open(number: RawFd) -> bool {
+    // SAFETY: takes no pointers.
+    unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
+}
+
+/// Whether a number means an anonymous file of that kind, `[eventfd]` say; where `/proc` can't tell, it is taken to.
+pub(crate) fn is_anonymous(number: RawFd, kind: &str) -> bool {
+    match std::fs::read_link(format!("/proc/self/fd/{number}")) {
+        Ok(target) => target.to_str() == Some(&format!("anon_inode:{kind}")),
+        Err(_) => is_open(number),
+    }
+}
+
+/// Locks an open file, or fails with `EWOULDBLOCK` if another open file has it. The lock is shared by all copies of the
+/// descriptor, also those of forked children, and ends with the last of them. `flock(2)`.
+pub(crate) fn try_lock(file: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: takes no pointers.
+    check(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }).map(drop)
 }
 
 /// Which side of a fork this is.

@@ -18,6 +18,7 @@
 mod guarded;
 pub(crate) mod inbox;
 mod join;
+pub(crate) mod lost;
 mod set;
 
 use std::future::Future;
@@ -60,7 +61,8 @@ pub(crate) trait Home: Send + Sync + 'static {
     fn wake_registered(&self, key: usize);
 }
 
-const UNREGISTERED: usize = usize::MAX;
+/// The key of a task that its core has not registered.
+pub(crate) const UNREGISTERED: usize = usize::MAX;
 
 /// What a task, its handle and its home share.
 pub(crate) struct Header {
@@ -88,6 +90,11 @@ impl Header {
         if key != UNREGISTERED {
             self.home.wake_registered(key);
         }
+    }
+
+    /// Under which key the core has registered the task.
+    pub(crate) fn key(&self) -> usize {
+        self.key.load(Ordering::Relaxed)
     }
 
     fn register(&self, waker: &Waker) {
