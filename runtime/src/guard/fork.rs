@@ -4,9 +4,6 @@ use std::fmt::Display;
 use std::future::Future;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
 
 use super::pause::{self, Patience, Paused};
 use super::worker::Worker;
@@ -18,9 +15,6 @@ use crate::{cores, owner, signal};
 
 /// The exit code of a worker whose future has panicked: the one that Rust programs end with.
 const PANICKED: u8 = 101;
-
-/// How long a worker tries to write out what is in the buffers of its standard streams when it ends.
-const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a worker's future may end with: it becomes the exit code of the process.
 pub trait Exit: sealed::Sealed {
@@ -121,7 +115,7 @@ where
                     PANICKED
                 }
             };
-            flush_briefly();
+            flush();
             sys::exit_now(code.into())
         }
     }
@@ -133,18 +127,6 @@ pub(super) struct NeverBack;
 impl Drop for NeverBack {
     fn drop(&mut self) {
         sys::exit_now(PANICKED.into());
-    }
-}
-
-/// At the end of a worker. A thread that does not exist in it may have held the lock of a stream.
-fn flush_briefly() {
-    let (done, is_done) = mpsc::channel();
-    let flushing = thread::Builder::new().spawn(move || {
-        flush();
-        let _ = done.send(());
-    });
-    if flushing.is_ok() {
-        let _ = is_done.recv_timeout(FLUSH_PATIENCE);
     }
 }
 

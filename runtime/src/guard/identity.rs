@@ -46,15 +46,17 @@ use crate::metrics::ReplaceReason;
 pub fn drop_privileges(user: &str, group: Option<&str>) -> io::Result<()> {
     let target = Target::find(user, group)?;
     // What the kernel keeps would be carried out with the privileges.
-    change(Patience::LONG, |paused| {
+    let here = Here::find()?;
+    here.cluster.refuse_others()?;
+    change(&here, Patience::LONG, |paused| {
         paused.refuse_left()?;
         target.assume()
     })
 }
 
 /// To be called after the process has changed its identity by itself: `setuid(2)`, `setns(2)`, `unshare(2)`,
-/// `capset(2)` and the like, or its file table. Rings and pollers of all cores are replaced by new ones that have what the
-/// process has now.
+/// `capset(2)` and the like, or its file table. Rings and pollers of all cores of this runtime are replaced by new ones that
+/// have what the process has now.
 ///
 /// Between the change and this call, requests are still carried out with the former identity; [`drop_privileges`] leaves no
 /// such gap. What the change must hold for are *all threads* of the process: `setns(2)` and `unshare(2)` change the calling
@@ -69,7 +71,7 @@ pub fn drop_privileges(user: &str, group: Option<&str>) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// `TimedOut` if a core does not come to a safe point, and `ResourceBusy`, as for [`drop_privileges`]; the kernel's refusal of a new ring, after which the core in question has ended.
+/// `TimedOut` if a core does not come to a safe point, as for [`drop_privileges`]; the kernel's refusal of a new ring, after which the core in question has ended.
 ///
 /// # Examples
 ///
@@ -83,14 +85,17 @@ pub fn drop_privileges(user: &str, group: Option<&str>) -> io::Result<()> {
 /// }
 /// ```
 pub fn identity_changed() -> io::Result<()> {
-    change(Patience::SHORT, |_| Ok(()))
+    change(&Here::find()?, Patience::SHORT, |_| Ok(()))
 }
 
 /// Has all cores rest while `how` changes the process, and go on with new rings and pollers.
-fn change(patience: Patience, how: impl FnOnce(&Paused<'_>) -> io::Result<()>) -> io::Result<()> {
-    let Here { core, cluster } = Here::find()?;
-    cluster.refuse_others()?;
-    let paused = pause::all(&core, &cluster, patience)?;
+fn change(
+    here: &Here,
+    patience: Patience,
+    how: impl FnOnce(&Paused<'_>) -> io::Result<()>,
+) -> io::Result<()> {
+    let Here { core, cluster } = here;
+    let paused = pause::all(core, cluster, patience)?;
     how(&paused)?;
     cluster.renew_pollers();
     paused.replace(ReplaceReason::Identity)

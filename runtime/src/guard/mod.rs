@@ -50,7 +50,9 @@ mod worker;
 
 use std::io::{self, Write};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use crate::context::{self, Core};
 use crate::cores::{self, Cluster};
@@ -83,8 +85,19 @@ impl Here {
     }
 }
 
-/// What is in the buffers of the standard streams would be written by both processes, or by none.
+/// How long [`flush`] may take.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Writes out what is in the buffers of the standard streams: else it would be written by both processes, or by none. On a
+/// thread of its own, because another one may hold the lock of a stream, also one that does not exist in this process.
 fn flush() {
-    let _ = io::stdout().flush();
-    let _ = io::stderr().flush();
+    let (done, is_done) = mpsc::channel();
+    let flushing = thread::Builder::new().spawn(move || {
+        let _ = io::stdout().flush();
+        let _ = io::stderr().flush();
+        let _ = done.send(());
+    });
+    if flushing.is_ok() {
+        let _ = is_done.recv_timeout(FLUSH_PATIENCE);
+    }
 }
