@@ -243,18 +243,22 @@ impl Reactor {
     /// As for `publish`.
     pub(crate) fn call_back(&self, deadline: Instant) -> io::Result<usize> {
         self.table.borrow_mut().hold();
-        let mut again = Instant::now() + RECALL_AGAIN;
+        let (mut again, mut before) = (Instant::now() + RECALL_AGAIN, usize::MAX);
         loop {
             self.publish()?;
-            self.reap();
-            let (left, now) = (self.table.borrow().in_flight(), Instant::now());
+            let reaped = self.reap();
+            let ((left, asking), now) = (self.table.borrow().called_back(), Instant::now());
             if left == 0 || now >= deadline {
                 return Ok(left);
+            }
+            // As long as there is progress nobody has been missed; to ask twice costs as much as to ask once.
+            if left < before || asking {
+                (again, before) = (now + RECALL_AGAIN, left);
             }
             if now >= again {
                 self.table.borrow_mut().recall();
                 again = now + RECALL_AGAIN;
-            } else {
+            } else if reaped == 0 || !asking {
                 self.wait(Some(deadline.min(again) - now))?;
             }
         }

@@ -41,7 +41,10 @@ impl Table {
     /// Cancels every request that may wait, on whichever ring, also those that were asked before: a cancel can miss a request
     /// that is between two states in the kernel.
     pub(super) fn recall(&mut self) {
-        for key in self.keys(|entry| entry.ring != NO_RING) {
+        let mut asked = self.keys(|entry| entry.ring != NO_RING);
+        // The newest first: the kernel looks for a request in a list, at whose front the newest ones are.
+        asked.sort_unstable_by_key(|key| self.slots.age(*key));
+        for key in asked {
             let Some(entry) = self.slots.get_mut(key) else { continue };
             match entry.lifecycle {
                 Lifecycle::InFlight if entry.vtable.waits => entry.lifecycle = Lifecycle::Recalled,
@@ -50,6 +53,11 @@ impl Table {
             }
             self.cancel_in_flight(key);
         }
+    }
+
+    /// How many requests the rings still have, and whether some have not been asked to come back yet.
+    pub(super) fn called_back(&self) -> (usize, bool) {
+        (self.in_flight(), !self.cancels.is_empty())
     }
 
     /// How many requests the rings have, former ones included.

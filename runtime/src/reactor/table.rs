@@ -269,8 +269,9 @@ impl Table {
         self.check_owner();
         self.drain_backlog();
         self.ring()?.publish()?;
-        // An entered ring's queue is empty after each submission, so the rest fits; a poller takes its time.
-        while self.waits_for_room() && self.ring()?.has_room() {
+        // An entered ring's queue is empty after each submission, so the rest fits; a poller takes its time. What completes
+        // meanwhile is to be taken first, or there might be no room for more of it.
+        while self.waits_for_room() && self.ring()?.has_room() && !self.ring()?.has_completions() {
             let before = self.waiting();
             self.drain_backlog();
             self.ring()?.publish()?;
