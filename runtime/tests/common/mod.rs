@@ -8,6 +8,11 @@
 )]
 #![allow(unsafe_code, reason = "implements the unsafe buffer traits")]
 
+pub mod forks;
+pub mod load;
+pub mod waiting;
+pub mod work;
+
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io::Write;
