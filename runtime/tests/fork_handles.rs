@@ -8,7 +8,7 @@ use std::future::{Future, pending};
 use std::time::Duration;
 
 use common::forks::{Shared, fork};
-use common::{MODES, in_child, poll_once, until, until_blocking, until_operations, work};
+use common::{MODES, in_child, poll_once, run_on, until, until_blocking, until_operations, work};
 use runtime::task::{JoinHandle, JoinSet, yield_now};
 use runtime::time::timeout;
 use runtime::{Builder, JoinError, Mode};
@@ -19,10 +19,6 @@ const PROMPTLY: Duration = Duration::from_secs(20);
 /// Words of [`Shared`].
 const GO: usize = 0;
 const STARTED: usize = 1;
-
-fn run_two<F: Future>(mode: Mode, main: F) -> F::Output {
-    Builder::new().cores(2).pin(false).blocking_threads_max(2).mode(mode).build().unwrap().block_on(main)
-}
 
 async fn promptly<F: Future>(what: &str, future: F) -> F::Output {
     timeout(PROMPTLY, future).await.unwrap_or_else(|_| panic!("{what}: it waits for ever"))
@@ -57,16 +53,22 @@ async fn elsewhere(shared: Shared) -> Vec<(&'static str, JoinHandle<u32>)> {
     });
     until("the busy one's start", || shared.get(STARTED) == 4).await;
     let not_polled = runtime::spawn_on(1, || async { 5 });
-    let mut all = vec![("waits", waits), ("busy", busy), ("not polled", not_polled), ("not begun", not_begun)];
+    let mut all =
+        vec![("waits", waits), ("busy", busy), ("not polled", not_polled), ("not begun", not_begun)];
     all.extend(closures.map(|closure| ("closure", closure)));
     all
+}
+
+/// With fewer blocking threads than there are closures.
+fn run_few<F: Future>(mode: Mode, main: F) -> F::Output {
+    run_on(Builder::new().cores(2).pin(false).blocking_threads_max(2).mode(mode), mode, main)
 }
 
 #[test]
 fn those_that_are_awaited_after_the_fork() {
     in_child("those_that_are_awaited_after_the_fork", || {
         for mode in MODES {
-            run_two(mode, async {
+            run_few(mode, async {
                 let shared = Shared::new(2);
                 let mut handles = elsewhere(shared).await;
                 let child = fork(async {
@@ -95,7 +97,7 @@ fn those_that_are_awaited_after_the_fork() {
 fn those_that_were_being_awaited_at_the_fork() {
     in_child("those_that_were_being_awaited_at_the_fork", || {
         for mode in MODES {
-            run_two(mode, async {
+            run_few(mode, async {
                 let shared = Shared::new(2);
                 let mut waiting: Vec<_> = elsewhere(shared)
                     .await
@@ -127,10 +129,11 @@ fn those_that_were_being_awaited_at_the_fork() {
 fn a_core_that_only_waits_for_a_lost_task_wakes() {
     in_child("a_core_that_only_waits_for_a_lost_task_wakes", || {
         for mode in MODES {
-            run_two(mode, async {
+            run_few(mode, async {
                 let shared = Shared::new(2);
                 let mut handle = runtime::spawn_on(1, pending::<()>);
-                let mut closure = runtime::spawn_blocking(move || until_blocking("go", || shared.get(GO) == 1));
+                let mut closure =
+                    runtime::spawn_blocking(move || until_blocking("go", || shared.get(GO) == 1));
                 assert!(poll_once(&mut handle).await.is_pending());
                 assert!(poll_once(&mut closure).await.is_pending());
                 let child = fork(async {
@@ -153,11 +156,12 @@ fn a_core_that_only_waits_for_a_lost_task_wakes() {
 fn what_has_finished_keeps_its_output() {
     in_child("what_has_finished_keeps_its_output", || {
         for mode in MODES {
-            run_two(mode, async {
+            run_few(mode, async {
                 let mut far = runtime::spawn_on(1, || async { vec![1] });
                 let mut failed = runtime::spawn_on(1, || async { panic!("on purpose") });
                 let mut closure = runtime::spawn_blocking(|| vec![2]);
-                until("their ends", || far.is_finished() && failed.is_finished() && closure.is_finished()).await;
+                until("their ends", || far.is_finished() && failed.is_finished() && closure.is_finished())
+                    .await;
                 let child = fork(async {
                     assert_eq!(promptly("task", &mut far).await.unwrap(), [1]);
                     let failed: Result<(), _> = promptly("panic", &mut failed).await;
@@ -177,7 +181,7 @@ fn what_has_finished_keeps_its_output() {
 fn lost_handles_do_no_harm() {
     in_child("lost_handles_do_no_harm", || {
         for mode in MODES {
-            run_two(mode, async {
+            run_few(mode, async {
                 let shared = Shared::new(2);
                 let mut set = JoinSet::new();
                 let mut handles = Vec::new();
@@ -218,7 +222,7 @@ fn lost_handles_do_no_harm() {
 fn tasks_of_the_surviving_core_go_on() {
     in_child("tasks_of_the_surviving_core_go_on", || {
         for mode in MODES {
-            run_two(mode, async {
+            run_few(mode, async {
                 let (send, receive) = futures::channel::oneshot::channel::<u32>();
                 let (go, gate) = futures::channel::oneshot::channel::<()>();
                 let first = runtime::spawn(async move {

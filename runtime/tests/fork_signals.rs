@@ -69,7 +69,13 @@ fn the_parents_are_not_taken_by_the_child() {
                 }
                 shared.set(1, 1);
                 // SIGHUP to the child: its own.
-                assert!(std::process::Command::new("kill").args(["-HUP", &child.pid().to_string()]).status().unwrap().success());
+                assert!(
+                    std::process::Command::new("kill")
+                        .args(["-HUP", &child.pid().to_string()])
+                        .status()
+                        .unwrap()
+                        .success()
+                );
                 child.succeeds().await;
                 assert!(poll_deaf(&mut pin!(hangups.recv())).is_pending());
             });

@@ -14,9 +14,7 @@ use std::time::Duration;
 use common::forks::{assert_bytes, assert_success, fork, ring_marks, rings};
 use common::waiting::Waiting;
 use common::work::{self, listen};
-use common::{
-    MODES, builder, descriptors, in_child, poll_deaf, poll_once, run, until, until_operations,
-};
+use common::{MODES, builder, descriptors, in_child, poll_deaf, poll_once, run, until, until_operations};
 use futures::StreamExt;
 use runtime::time::{interval, sleep};
 use runtime::{Builder, op};
@@ -222,7 +220,8 @@ fn timers_and_tasks_go_on_in_both() {
 #[test]
 fn other_cores_and_blocking_threads_can_be_had_again() {
     in_child("other_cores_and_blocking_threads_can_be_had_again", || {
-        for (mode, started) in MODES.into_iter().flat_map(|mode| [false, true].map(|started| (mode, started))) {
+        for (mode, started) in MODES.into_iter().flat_map(|mode| [false, true].map(|started| (mode, started)))
+        {
             let runtime = Builder::new().cores(3).pin(false).mode(mode).build().unwrap();
             runtime.block_on(async {
                 runtime::spawn_blocking(|| ()).await.unwrap();

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use common::forks::{Child, Shared, assert_success, exit_now, fork, fork_plain, fork_raw};
 use common::waiting::Waiting;
 use common::{MODES, builder, in_child, run, until, until_blocking, until_operations, work};
+use runtime::time::timeout;
 use runtime::{Builder, Mode, Runtime};
 
 fn two_cores(mode: Mode) -> Runtime {
@@ -134,7 +135,9 @@ fn from_a_blocking_closure() {
                     0 => None,
                     pid => Some(Child::of_pid(pid)),
                 });
-                let status = returns.await.unwrap().expect("this is the parent").wait().await;
+                let returned = returns.await.unwrap().expect("this is the parent");
+                // Not only when the pool would let an idle thread go.
+                let status = timeout(Duration::from_secs(5), returned.wait()).await.expect("it hangs");
                 assert!(status.code().is_some(), "it was ended by force: {status}");
                 waiting.finish().await;
                 work::everything_everywhere().await;

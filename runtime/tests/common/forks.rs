@@ -61,6 +61,16 @@ pub fn alarm() {
     unsafe { libc::alarm(PATIENCE.as_secs() as u32) };
 }
 
+/// Lets this process open as many files as the system lets it.
+pub fn many_files() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes the limits.
+    assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) }, 0);
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: the kernel reads the limits.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
+}
+
 /// Ends this process without running anything of the test harness.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: ends the process; no destructor and no handler runs.

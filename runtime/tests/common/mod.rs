@@ -52,6 +52,11 @@ pub fn run<F: Future>(mode: Mode, main: F) -> F::Output {
     run_on(builder(mode), mode, main)
 }
 
+/// Runs a future on a runtime of two cores, neither of them pinned.
+pub fn run_two<F: Future>(mode: Mode, main: F) -> F::Output {
+    run_on(Builder::new().cores(2).pin(false).mode(mode), mode, main)
+}
+
 /// Waits, on the runtime, until `condition` holds.
 pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();

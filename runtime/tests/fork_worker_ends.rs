@@ -1,0 +1,81 @@
+//! How a worker ends: with the code of its future's output, by a panic, by a signal; and how its parent learns that.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
+
+mod common;
+#[path = "common/workers.rs"]
+mod workers;
+
+use std::future::pending;
+use std::os::unix::process::ExitStatusExt;
+
+use common::forks::{Child, PANICKED, Shared, program, role};
+use common::{MODES, in_child, poll_once, run_two, until, work};
+use futures::future::BoxFuture;
+use runtime::signal::SignalKind;
+use runtime::task::yield_now;
+use workers::{start, status_of};
+
+#[test]
+fn it_ends_with_the_futures_code() {
+    const TEST: &str = "it_ends_with_the_futures_code";
+    if role().is_none() {
+        let output = program(TEST, "parent").output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{stderr}");
+        assert_eq!(stderr.matches("no more eggs").count(), MODES.len(), "{stderr}");
+        assert!(stderr.contains("panics on purpose"), "{stderr}");
+        return;
+    }
+    for mode in MODES {
+        run_two(mode, async {
+            assert_eq!(status_of(async {}).await.code(), Some(0));
+            assert_eq!(status_of(async { 0_u8 }).await.code(), Some(0));
+            assert_eq!(status_of(async { 217_u8 }).await.code(), Some(217));
+            assert_eq!(status_of(async { Ok::<(), String>(()) }).await.code(), Some(0));
+            let failed = async {
+                yield_now().await;
+                Err::<(), _>(std::io::Error::other("no more eggs"))
+            };
+            assert_eq!(status_of(failed).await.code(), Some(1));
+            let panics = async {
+                yield_now().await;
+                panic!("panics on purpose")
+            };
+            let status = status_of::<BoxFuture<'static, ()>>(Box::pin(panics)).await;
+            assert_eq!(status.code(), Some(PANICKED));
+        });
+    }
+}
+
+#[test]
+fn waiting_killing_and_letting_go() {
+    in_child("waiting_killing_and_letting_go", || {
+        for mode in MODES {
+            run_two(mode, async {
+                let mut worker = start(pending::<()>());
+                assert!(worker.try_wait().unwrap().is_none());
+                // A wait that is dropped loses nothing.
+                for _ in 0..3 {
+                    assert!(poll_once(&mut Box::pin(worker.wait())).await.is_pending());
+                }
+                worker.kill(SignalKind::TERMINATE).unwrap();
+                assert_eq!(worker.wait().await.unwrap().signal(), Some(libc::SIGTERM));
+                assert_eq!(worker.wait().await.unwrap().signal(), Some(libc::SIGTERM), "asked again");
+                assert_eq!(worker.try_wait().unwrap().unwrap().signal(), Some(libc::SIGTERM));
+                assert!(worker.kill(SignalKind::TERMINATE).is_err(), "there is nobody to be killed");
+
+                let shared = Shared::new(2);
+                // Whoever drops the handle is no longer interested.
+                let pid = start(async move {
+                    until("the word", || shared.get(0) == 1).await;
+                    shared.set(1, 1);
+                })
+                .pid();
+                work::through_a_pipe(vec![0; 8]).await;
+                shared.set(0, 1);
+                until("the end of the work", || shared.get(1) == 1).await;
+                Child::of_pid(pid as libc::pid_t).succeeds().await;
+            });
+        }
+    });
+}
