@@ -12,10 +12,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use common::forks::rings;
+use common::place::{Place, perform, play};
 use common::waiting::Waiting;
 use common::work::{self, HERE, listen};
 use common::{MODES, builder, poll_once, run, run_two, until};
-use daemons::{Place, become_daemon, is_unlocked, perform_daemon, play};
+use daemons::{become_daemon, is_unlocked, perform_daemon};
 use futures::StreamExt;
 use runtime::guard::Daemonize;
 use runtime::op;
@@ -105,7 +106,7 @@ fn options_are_heeded() {
     for mode in MODES {
         let dir = tempfile::tempdir().unwrap();
         let place = Place::new(dir.path());
-        let output = daemons::perform(TEST, mode, "daemon", &place);
+        let output = perform(TEST, mode, "daemon", &place);
         assert!(output.status.success(), "{output:?}");
         assert!(String::from_utf8_lossy(&output.stdout).contains("still heard"), "{output:?}");
         place.assert_passed();

@@ -9,10 +9,11 @@ use std::future::pending;
 use std::io::ErrorKind;
 
 use common::forks::{Shared, assert_success};
+use common::place::{Place, perform, play};
 use common::waiting::Waiting;
 use common::work;
 use common::{MODES, descriptors, run, run_two, until, until_blocking, until_operations};
-use daemons::{Place, become_daemon, perform, perform_daemon, play};
+use daemons::{become_daemon, perform_daemon};
 use runtime::Mode;
 use runtime::guard::{Daemonize, daemonize};
 
@@ -44,8 +45,7 @@ fn passes(test: &str, name: &str) {
 
 fn passes_at(test: &str, mode: Mode, name: &str, place: &Place) {
     let output = perform(test, mode, name, place);
-    let result = std::fs::read_to_string(place.path("result"));
-    assert!(output.status.success(), "{output:?}; {result:?}");
+    assert!(output.status.success(), "{output:?}; {}", place.result());
     place.assert_passed();
 }
 

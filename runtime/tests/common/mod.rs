@@ -10,6 +10,7 @@
 
 pub mod forks;
 pub mod load;
+pub mod place;
 pub mod waiting;
 pub mod work;
 
