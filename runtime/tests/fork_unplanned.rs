@@ -9,6 +9,7 @@ mod common;
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use common::forks::{assert_bytes, assert_success, fork, ring_marks, rings};
@@ -16,6 +17,7 @@ use common::waiting::Waiting;
 use common::work::{self, listen};
 use common::{MODES, builder, descriptors, in_child, poll_deaf, poll_once, run, until, until_operations};
 use futures::StreamExt;
+use runtime::task::JoinHandle;
 use runtime::time::{interval, sleep};
 use runtime::{Builder, op};
 
@@ -229,6 +231,7 @@ fn other_cores_and_blocking_threads_can_be_had_again() {
                     work::everything_everywhere().await;
                 }
                 let child = fork(async {
+                    work::through_a_pipe(vec![0; 8]).await;
                     for _ in 0..3 {
                         work::everything_everywhere().await;
                     }
@@ -236,11 +239,48 @@ fn other_cores_and_blocking_threads_can_be_had_again() {
                     assert!(cores.iter().all(|core| core.mode == Some(mode)), "{cores:?}");
                     let pollers: Vec<_> = cores.iter().map(|core| core.poller_tid).collect();
                     assert!(pollers.iter().all(|tid| *tid == pollers[0]), "they share one: {pollers:?}");
-                    assert_eq!(rings().len(), 3, "the parent's rings have been given up");
+                    assert_eq!(
+                        rings().len(),
+                        3,
+                        "the parent's rings are open: {:?}, started: {started}, {mode:?}",
+                        rings()
+                    );
                 })
                 .await;
                 child.succeeds().await;
                 work::everything_everywhere().await;
+            });
+        }
+    });
+}
+
+/// The task that forked goes on before the core has had a turn: what it starts there finds the core that it is on.
+#[test]
+fn the_first_thing_that_the_child_does() {
+    in_child("the_first_thing_that_the_child_does", || {
+        for mode in MODES {
+            let runtime = Builder::new().cores(2).pin(false).mode(mode).build().unwrap();
+            runtime.block_on(async {
+                let here = std::thread::current().id();
+                let first: [fn() -> JoinHandle<ThreadId>; 4] = [
+                    || runtime::spawn(async { std::thread::current().id() }),
+                    || runtime::spawn_on(0, || async { std::thread::current().id() }),
+                    || runtime::on_every_core(|_| async { std::thread::current().id() }).remove(0),
+                    || {
+                        let _metrics = runtime::metrics();
+                        runtime::spawn_blocking(|| ());
+                        runtime::spawn_on(0, || async { std::thread::current().id() })
+                    },
+                ];
+                for start in first {
+                    let child = fork(async {
+                        assert_eq!(start().await.unwrap(), here, "it runs on another thread");
+                        work::everything_everywhere().await;
+                        assert_eq!(rings().len(), 2, "{:?}", rings());
+                    })
+                    .await;
+                    child.succeeds().await;
+                }
             });
         }
     });
