@@ -27,7 +27,7 @@ fn outside_of_a_core_it_is_an_error() {
             let error = start().unwrap_err();
             assert!(error.to_string().contains("runtime"), "{error}");
             run_two(mode, async {
-                let error = runtime::spawn_blocking(start).await.unwrap().unwrap_err();
+                let error = runtime::spawn_blocking(|| start().unwrap_err()).await.unwrap();
                 assert!(error.to_string().contains("runtime"), "{error}");
                 assert!(start().unwrap().wait().await.unwrap().success());
             });
@@ -101,12 +101,11 @@ fn traffic_is_intact_over_fifty_workers() {
                 let load = Load::start(0..2, 3);
                 load.progress(10).await;
                 for round in 0..50 {
-                    let mut worker = match round % 2 {
-                        0 => start().unwrap(),
-                        _ => runtime::spawn_on(1, || async { start() }).await.unwrap().unwrap(),
-                    };
+                    // A worker's handle stays on its core.
+                    let one = || async { start().unwrap().wait().await.unwrap() };
+                    let worker = runtime::spawn_on(round % 2, one);
                     load.progress(2).await;
-                    assert!(worker.wait().await.unwrap().success());
+                    assert!(worker.await.unwrap().success());
                 }
                 load.progress(10).await;
                 load.finish().await;

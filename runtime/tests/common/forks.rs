@@ -197,18 +197,32 @@ pub fn assert_bytes(what: &str, ptr: *const u8, len: usize, expected: u8) {
     }
 }
 
+/// What this process has open, each as `number -> file`, less what reads that.
+pub fn open_files() -> Vec<String> {
+    let numbers: Vec<_> = std::fs::read_dir("/proc/self/fd")
+        .expect("/proc is mounted")
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("a number"))
+        .collect();
+    let link = |fd: &String| std::fs::read_link(format!("/proc/self/fd/{fd}")).ok();
+    let mut files: Vec<_> =
+        numbers.iter().filter_map(|fd| Some(format!("{fd} -> {}", link(fd)?.display()))).collect();
+    files.sort_unstable();
+    files
+}
+
+/// The same files are open as `before`, under the same numbers.
+pub fn assert_open(before: &[String], what: &str) {
+    let now = open_files();
+    let missing: Vec<_> = before.iter().filter(|file| !now.contains(file)).collect();
+    let new: Vec<_> = now.iter().filter(|file| !before.contains(file)).collect();
+    assert!(missing.is_empty() && new.is_empty(), "{what}: {new:?} are open, and {missing:?} not any more");
+}
+
 /// The numbers of this process's descriptors that are rings.
 pub fn rings() -> Vec<i32> {
-    let mut rings: Vec<i32> = std::fs::read_dir("/proc/self/fd")
-        .expect("/proc is mounted")
-        .filter_map(|entry| entry.expect("an entry").file_name().into_string().ok()?.parse().ok())
-        .filter(|fd| {
-            std::fs::read_link(format!("/proc/self/fd/{fd}"))
-                .is_ok_and(|link| link.as_os_str() == "anon_inode:[io_uring]")
-        })
-        .collect();
-    rings.sort_unstable();
-    rings
+    let files = open_files();
+    let rings = files.iter().filter_map(|file| file.strip_suffix(" -> anon_inode:[io_uring]"));
+    rings.map(|fd| fd.parse().expect("a number")).collect()
 }
 
 /// What the kernel has seen of this process's rings: the heads and tails of their queues. They move if anybody submits.
