@@ -211,7 +211,7 @@ fn signals_threads_and_cores_work_there() {
             let _daemon = become_daemon(Daemonize::new().pid_file(place.pid_file()));
             signal_hook::low_level::raise(libc::SIGHUP).unwrap();
             waiting.await.unwrap().unwrap();
-            work::signals().await;
+            work::signals_and_processes().await;
             for _ in 0..3 {
                 work::everything_everywhere().await;
             }

@@ -102,6 +102,8 @@ fn a_file_of_roots_cannot_be_opened_any_more_on_any_core() {
             drop_privileges("nobody", None).unwrap();
             assert_eq!(open_everywhere(&secret).await.unwrap_err().raw_os_error(), Some(libc::EACCES));
             open_everywhere(&public).await.unwrap();
+            let id = runtime::process::Command::new("id").arg("-u").output().await.unwrap();
+            assert_eq!(String::from_utf8_lossy(&id.stdout).trim(), NOBODY.to_string());
             let there = secret.clone();
             let blocking = runtime::spawn_blocking(move || std::fs::read(there)).await.unwrap();
             assert_eq!(blocking.unwrap_err().raw_os_error(), Some(libc::EACCES));

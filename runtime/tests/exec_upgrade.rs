@@ -151,7 +151,7 @@ fn take_over(mode: Mode, place: &Place) {
         }
         until("the end", || place.path("end").exists()).await;
         work::everything_everywhere().await;
-        work::signals().await;
+        work::signals_and_processes().await;
     });
 }
 

@@ -47,6 +47,7 @@ fn the_parent_is_not_touched_byte_by_byte_while_the_child_works() {
                         }
                         work::everything().await;
                     }
+                    work::signals_and_processes().await;
                     let core = &runtime::metrics().cores[0];
                     assert_eq!((core.replaced.forked, core.replaced.total()), (1, 1), "{core:?}");
                     assert_eq!(core.mode, Some(mode), "{core:?}");

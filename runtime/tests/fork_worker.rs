@@ -36,7 +36,7 @@ fn everything_works_there_and_then_here() {
                     assert_eq!((runtime::core(), runtime::cores()), (0, 2));
                     work::everything().await;
                     work::everything_everywhere().await;
-                    work::signals().await;
+                    work::signals_and_processes().await;
                     assert_eq!(runtime::metrics().cores[0].mode, Some(mode));
                 });
                 assert_ne!(worker.pid(), here);

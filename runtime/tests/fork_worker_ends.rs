@@ -8,7 +8,7 @@ mod workers;
 use std::future::pending;
 use std::os::unix::process::ExitStatusExt;
 
-use common::forks::{Child, PANICKED, Shared, program, role};
+use common::forks::{Child, PANICKED, Shared, fork, program, role};
 use common::{MODES, in_child, poll_once, run_two, until, work};
 use futures::future::BoxFuture;
 use runtime::signal::SignalKind;
@@ -75,6 +75,41 @@ fn waiting_killing_and_letting_go() {
                 shared.set(0, 1);
                 until("the end of the work", || shared.get(1) == 1).await;
                 Child::of_pid(pid as libc::pid_t).succeeds().await;
+            });
+        }
+    });
+}
+
+/// A fork that nobody has planned copies the handle; the worker is not a child of that copy.
+#[test]
+fn in_another_process_it_cannot_be_waited_for() {
+    in_child("in_another_process_it_cannot_be_waited_for", || {
+        for mode in MODES {
+            run_two(mode, async {
+                let shared = Shared::new(1);
+                let mut worker = start(async move { until("the word", || shared.get(0) == 1).await });
+                let mut waiting = Box::pin(worker.wait());
+                assert!(poll_once(&mut waiting).await.is_pending());
+                let child = fork(async {
+                    let error = (&mut waiting).await.unwrap_err();
+                    let errno = error.raw_os_error();
+                    assert!(matches!(errno, Some(libc::ECHILD | libc::EOWNERDEAD)), "{error}");
+                })
+                .await;
+                child.succeeds().await;
+                drop(waiting);
+                let mut copy = Some(worker);
+                let child = fork(async {
+                    let mut worker = copy.take().unwrap();
+                    assert_eq!(worker.wait().await.unwrap_err().raw_os_error(), Some(libc::ECHILD));
+                    assert_eq!(worker.try_wait().unwrap_err().raw_os_error(), Some(libc::ECHILD));
+                    drop(worker);
+                    work::everything().await;
+                })
+                .await;
+                child.succeeds().await;
+                shared.set(0, 1);
+                assert!(copy.unwrap().wait().await.unwrap().success());
             });
         }
     });

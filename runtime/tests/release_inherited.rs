@@ -39,7 +39,7 @@ fn the_parents_connections_close_for_good_and_kept_ones_work() {
                     work::send_all(&left, "own").await.unwrap();
                     assert_eq!(work::recv_exact(&right, 3).await.unwrap(), b"own");
                     work::everything_everywhere().await;
-                    work::signals().await;
+                    work::signals_and_processes().await;
                     // There is nothing left to be given up, and what has been opened since is not.
                     assert_eq!(release_inherited(&[]).unwrap_err().kind(), ErrorKind::Unsupported);
                     work::everything().await;

@@ -2,15 +2,18 @@
 
 use std::ffi::CString;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use runtime::fd::Fd;
 use runtime::op::{self, OpenHow};
+use runtime::process::Command;
+use runtime::signal::{SignalKind, signal};
 use socket2::{Domain, Socket, Type};
 
 /// A file's own position: for pipes.
@@ -152,16 +155,20 @@ pub async fn everything_everywhere() {
     }
 }
 
+/// What is of the whole process: signals, and processes of its own.
+pub async fn signals_and_processes() {
+    signals().await;
+    let shout = "echo loud | tr a-z A-Z; exit 3";
+    let output = Command::new("sh").args(["-c", shout]).output().await.expect("there is a shell");
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(3), &b"LOUD\n"[..]));
+    let mut child = Command::new("sleep").arg("1000").spawn().await.expect("it can be executed");
+    let status = child.kill().await.expect("it is a child");
+    assert_eq!(status.signal(), Some(libc::SIGKILL));
+}
+
 /// Listens for a signal of one's own and gets it.
 pub async fn signals() {
-    use runtime::signal::{SignalKind, signal};
     let mut signals = signal(SignalKind::USER1).expect("it can be listened for");
     signal_hook::low_level::raise(SignalKind::USER1.as_raw()).expect("a signal");
     signals.recv().await.expect("it comes");
-}
-
-/// What `fd` is, for messages.
-pub fn describe(fd: &impl AsRawFd) -> String {
-    let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
-    format!("{} -> {link:?}", fd.as_raw_fd())
 }
