@@ -12,13 +12,13 @@ use std::rc::Rc;
 use std::thread::ThreadId;
 use std::time::Duration;
 
-use common::forks::{assert_bytes, assert_success, fork, ring_marks, rings};
+use common::forks::{Shared, assert_bytes, assert_success, fork, ring_marks, rings};
 use common::waiting::Waiting;
 use common::work::{self, listen};
 use common::{MODES, builder, descriptors, in_child, poll_deaf, poll_once, run, until, until_operations};
 use futures::StreamExt;
 use runtime::task::JoinHandle;
-use runtime::time::{interval, sleep};
+use runtime::time::{interval, sleep, timeout};
 use runtime::{Builder, op};
 
 const READS: usize = 16;
@@ -282,6 +282,31 @@ fn the_first_thing_that_the_child_does() {
                     .await;
                     child.succeeds().await;
                 }
+            });
+        }
+    });
+}
+
+/// What the parent has just given up is closed in the child as well: else the peer would not learn of it.
+#[test]
+fn what_is_being_closed_is_closed_in_both() {
+    in_child("what_is_being_closed_is_closed_in_both", || {
+        for mode in MODES {
+            run(mode, async {
+                let shared = Shared::new(2);
+                let (left, right) = work::socket_pair();
+                drop(left);
+                let child = fork(async {
+                    work::everything().await;
+                    shared.set(0, 1);
+                    until("the word", || shared.get(1) == 1).await;
+                })
+                .await;
+                until("the child's work", || shared.get(0) == 1).await;
+                let end = timeout(Duration::from_secs(10), op::recv(&right, vec![0])).await;
+                shared.set(1, 1);
+                child.succeeds().await;
+                assert_eq!(end.expect("the child has it open").0.unwrap(), 0);
             });
         }
     });
