@@ -1,4 +1,5 @@
 //! Several cores change the process at the same time, and the runtime ends or rests meanwhile: nobody waits for ever.
+#![allow(clippy::async_yields_async, reason = "a handle is carried out of the runtime on purpose")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 mod common;
