@@ -103,7 +103,7 @@ fn while_nothing_is_pending() {
 #[test]
 fn right_after_the_birth_of_its_ring() {
     run(builder(Mode::Polled).spin_us_max(0), async {
-        for death in 1..=200 {
+        for death in 1..=50 {
             let (from_thread, message) = futures::channel::oneshot::channel();
             let thread = thread::spawn(move || {
                 until_blocking("a poller", || alive() == 1);
@@ -113,7 +113,7 @@ fn right_after_the_birth_of_its_ring() {
             assert_eq!(message.await.unwrap(), death);
             thread.join().unwrap();
         }
-        until_replaced(0, 200).await;
+        until_replaced(0, 50).await;
     });
 }
 
@@ -139,7 +139,7 @@ fn again_and_again_under_one_read() {
 /// The wake-up from other threads is a request too.
 #[test]
 fn wakes_from_other_threads_arrive_across_deaths() {
-    const ROUNDS: u32 = 2_000;
+    const ROUNDS: u32 = 1_000;
     for spin_us in [0, 50] {
         run(builder(Mode::Polled).spin_us_max(spin_us), async {
             let (to_thread, from_core) = mpsc::channel();
@@ -202,8 +202,7 @@ fn a_connect_goes_on() {
 #[test]
 fn a_runtime_ends_as_always_though_its_poller_is_dead() {
     for recovered in [true, false] {
-        let start = Instant::now();
-        run(builder(Mode::Polled), async {
+        let end = run(builder(Mode::Polled), async {
             let (reader, writer) = pipe();
             for _ in 0..10 {
                 let reader = reader.clone();
@@ -215,8 +214,9 @@ fn a_runtime_ends_as_always_though_its_poller_is_dead() {
                 until_replaced(0, 1).await;
             }
             std::mem::forget(writer);
+            Instant::now()
         });
-        assert!(start.elapsed() < Duration::from_secs(5), "shutdown waited for a dead poller");
+        assert!(end.elapsed() < Duration::from_secs(5), "shutdown waited for a dead poller");
     }
 }
 
