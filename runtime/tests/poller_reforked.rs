@@ -146,7 +146,7 @@ fn under_load_nothing_is_lost() {
     let _session = deaths::session_of_faults();
     for cores in [1, 2] {
         let reforks = from_environment("REPOLL_DEATHS", 300);
-        let replaced = under_load("poller forked again", cores, move |seed, _| {
+        let replaced = under_load("poller forked again", cores, false, move |seed, _| {
             let (mut random, before) = (Random::new(seed), faults::injected().reforks);
             while faults::injected().reforks < before + reforks {
                 faults::refork(1 + random.below(2) as u32);

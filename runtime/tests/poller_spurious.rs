@@ -107,7 +107,7 @@ fn under_load_nothing_is_lost() {
     let _session = deaths::session_of_faults();
     for (cores, longest) in [(1, 1), (2, 5)] {
         let alarms = from_environment("REPOLL_DEATHS", 300);
-        under_load("false alarms", cores, move |seed, _| {
+        under_load("false alarms", cores, false, move |seed, _| {
             let (mut random, before) = (Random::new(seed), faults::injected().spurious);
             while faults::injected().spurious < before + alarms {
                 faults::spurious(1 + random.below(longest) as u32);

@@ -18,11 +18,14 @@ pub fn from_environment(name: &str, default: u64) -> u64 {
         .map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name} is no number")))
 }
 
-/// Runs the load on `cores` cores while `disturb` does its work on a thread, and checks all that can be checked. `disturb` gets the
-/// seed, and says how often it has disturbed.
+/// Runs the load on `cores` cores while `disturb` does its work on a thread, and checks all that can be checked. `disturb`
+/// gets the seed, and says how often it has disturbed.
+///
+/// If `renew`, the rings of all cores are also replaced on purpose all the while.
 pub fn under_load(
     what: &str,
     cores: usize,
+    renew: bool,
     disturb: impl FnOnce(u64, &Progress) -> u64 + Send + 'static,
 ) -> Vec<Replaced> {
     let seed = from_environment("REPOLL_SEED", 20_210_326);
@@ -39,7 +42,10 @@ pub fn under_load(
         });
         while !disturber.is_finished() {
             progress.report(format!("{:#?}", runtime::metrics()));
-            runtime::time::sleep(Duration::from_millis(20)).await;
+            runtime::time::sleep(Duration::from_millis(5)).await;
+            if renew {
+                runtime::guard::identity_changed().expect("all cores come to rest and get new rings");
+            }
         }
         let disturbed = disturber.join().expect("it disturbs as often as it was told");
         stop.store(true, Ordering::Relaxed);
