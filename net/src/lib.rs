@@ -28,16 +28,22 @@
 //! # Cancel safety
 //!
 //! Dropping the future of an operation in flight cancels it and drops its buffer. A read or write that is dropped may have
-//! moved bytes already: after that the connection is only good for closing. `accept` and `incoming` say what becomes of
-//! connections.
+//! moved bytes already: after that the connection is only good for closing. [`TcpStream::read`] and [`TcpStream::write`] give
+//! operations that can be cancelled without that loss ([`Op::cancel`](runtime::op::Op::cancel)). `accept` and `incoming` say
+//! what becomes of connections.
 #![forbid(unsafe_code)]
 
 mod address;
+mod incoming;
+mod listen_options;
 mod listener;
 mod split;
 mod stream;
+mod stream_options;
 
 pub use address::ToAddresses;
-pub use listener::{Incoming, ListenOptions, TcpListener};
+pub use incoming::Incoming;
+pub use listen_options::ListenOptions;
+pub use listener::TcpListener;
 pub use split::{ReadHalf, ReuniteError, WriteHalf};
 pub use stream::TcpStream;

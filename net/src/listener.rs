@@ -1,143 +1,29 @@
-//! Listening sockets: binding with options, accepting one by one or by a multishot request.
+//! Listening sockets: accepting one by one, stopping without losing a connection, taking over an inherited socket.
+//!
+//! **A connection is never lost between two owners.** The kernel takes a connection out of the listener's queue at a moment
+//! of its own choosing, so an accept that is given up may have one already. Therefore an accept stays in flight when its
+//! future is dropped, for the next call ([`TcpListener::accept`]); and whoever wants to hand the listener to somebody else -
+//! another process, the next image of this one - asks for the outcome of what is in flight ([`TcpListener::stop`],
+//! [`Incoming::stop`]). What has not been accepted waits in the queue of the socket, for whoever accepts next.
 
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use futures::Stream;
 use futures::lock::Mutex;
 use runtime::fd::Fd;
-use runtime::op::{self, Accept, AcceptMany, Op, OpStream};
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+use runtime::op::{self, Accept, Op};
+use runtime::task::yield_now;
+use socket2::{Domain, SockAddr, SockRef, Type};
 
-use crate::address::{ToAddresses, resolve};
+use crate::address::ToAddresses;
+use crate::incoming::Incoming;
+use crate::listen_options::ListenOptions;
 use crate::stream::TcpStream;
-
-/// How a listener is bound.
-///
-/// # Examples
-///
-/// One listener per core, between which the kernel spreads the connections:
-///
-/// ```
-/// use net::ListenOptions;
-///
-/// #[runtime::main]
-/// async fn main() -> std::io::Result<()> {
-///     let options = ListenOptions::new().reuse_port(true);
-///     let first = options.bind("127.0.0.1:0").await?;
-///     let address = first.local_addr()?;
-///     for handle in runtime::on_every_core(move |_core| {
-///         let options = options.clone();
-///         async move { options.bind(address).await?.local_addr() }
-///     }) {
-///         assert_eq!(handle.await??, address);
-///     }
-///     Ok(())
-/// }
-/// ```
-#[derive(Debug, Clone)]
-pub struct ListenOptions {
-    backlog: u32,
-    reuse_address: bool,
-    reuse_port: bool,
-    only_v6: Option<bool>,
-    recv_buffer_bytes: Option<usize>,
-    send_buffer_bytes: Option<usize>,
-}
-
-impl ListenOptions {
-    /// The defaults: a backlog of 4,096, `SO_REUSEADDR` on, everything else as the system has it.
-    pub fn new() -> Self {
-        ListenOptions {
-            backlog: 4096,
-            reuse_address: true,
-            reuse_port: false,
-            only_v6: None,
-            recv_buffer_bytes: None,
-            send_buffer_bytes: None,
-        }
-    }
-
-    /// How many connections may wait to be accepted; the kernel caps it at the sysctl `net.core.somaxconn`. `listen(2)`.
-    pub fn backlog(mut self, connections: u32) -> Self {
-        self.backlog = connections;
-        self
-    }
-
-    /// Whether an address may be bound while old connections of it linger. `SO_REUSEADDR`, `socket(7)`.
-    pub fn reuse_address(mut self, on: bool) -> Self {
-        self.reuse_address = on;
-        self
-    }
-
-    /// Whether several listeners of this user may share the address, with the kernel spreading connections between them.
-    /// `SO_REUSEPORT`, `socket(7)`.
-    pub fn reuse_port(mut self, on: bool) -> Self {
-        self.reuse_port = on;
-        self
-    }
-
-    /// Whether an IPv6 listener refuses IPv4. `IPV6_V6ONLY`, `ipv6(7)`.
-    pub fn only_v6(mut self, on: bool) -> Self {
-        self.only_v6 = Some(on);
-        self
-    }
-
-    /// Receive buffer of accepted connections in bytes, which the kernel doubles. `SO_RCVBUF`, `socket(7)`.
-    pub fn recv_buffer_bytes(mut self, bytes: usize) -> Self {
-        self.recv_buffer_bytes = Some(bytes);
-        self
-    }
-
-    /// Send buffer of accepted connections in bytes, which the kernel doubles. `SO_SNDBUF`, `socket(7)`.
-    pub fn send_buffer_bytes(mut self, bytes: usize) -> Self {
-        self.send_buffer_bytes = Some(bytes);
-        self
-    }
-
-    /// Binds and listens on the first of the addresses that can be bound.
-    ///
-    /// # Errors
-    ///
-    /// Those of `bind(2)`, `listen(2)` and the look-up, of the last address tried.
-    pub async fn bind(&self, addresses: impl ToAddresses) -> io::Result<TcpListener> {
-        let mut last = None;
-        for address in resolve(addresses).await? {
-            match self.bind_one(address) {
-                Ok(listener) => return Ok(listener),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.unwrap_or_else(|| io::ErrorKind::InvalidInput.into()))
-    }
-
-    fn bind_one(&self, address: SocketAddr) -> io::Result<TcpListener> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(self.reuse_address)?;
-        socket.set_reuse_port(self.reuse_port)?;
-        if let Some(only) = self.only_v6.filter(|_| address.is_ipv6()) {
-            socket.set_only_v6(only)?;
-        }
-        if let Some(bytes) = self.recv_buffer_bytes {
-            socket.set_recv_buffer_size(bytes)?;
-        }
-        if let Some(bytes) = self.send_buffer_bytes {
-            socket.set_send_buffer_size(bytes)?;
-        }
-        socket.bind(&address.into())?;
-        socket.listen(i32::try_from(self.backlog).unwrap_or(i32::MAX))?;
-        Ok(TcpListener::from_owned(socket.into()))
-    }
-}
-
-impl Default for ListenOptions {
-    fn default() -> Self {
-        Self::new()
-    }
-}
 
 /// A socket that accepts TCP connections.
 ///
@@ -148,7 +34,11 @@ pub struct TcpListener {
     fd: Fd,
     /// The accept in flight. It stays when the future that awaits it is dropped, for the next one: cancelled, it could take
     /// with it the connection that has just arrived, or the kernel's word that one has.
-    accepting: Mutex<Option<Op<Accept>>>,
+    accepting: RefCell<Option<Op<Accept>>>,
+    /// Whose turn it is to await that.
+    turn: Mutex<()>,
+    /// No accept is started.
+    stopped: Cell<bool>,
 }
 
 impl TcpListener {
@@ -178,8 +68,50 @@ impl TcpListener {
         Self::from_owned(listener.into())
     }
 
-    fn from_owned(owned: OwnedFd) -> Self {
-        TcpListener { fd: Fd::new_prompt(owned), accepting: Mutex::default() }
+    pub(crate) fn from_owned(owned: OwnedFd) -> Self {
+        TcpListener {
+            fd: Fd::new_prompt(owned),
+            accepting: RefCell::default(),
+            turn: Mutex::default(),
+            stopped: Cell::default(),
+        }
+    }
+
+    /// The listening sockets that whoever started this program has handed over under `name`: the image that it was before
+    /// ([`runtime::guard::Upgrade`]), or a service manager (`systemd.socket(5)`, `FileDescriptorName=`). None, if there are
+    /// none; each can be taken once.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if a descriptor of that name is not a listening TCP socket. All of that name are closed then.
+    ///
+    /// # Examples
+    ///
+    /// A server that starts by itself, under socket activation, and again after an upgrade:
+    ///
+    /// ```
+    /// use net::TcpListener;
+    ///
+    /// #[runtime::main]
+    /// async fn main() -> std::io::Result<()> {
+    ///     let listener = match TcpListener::inherited("http")?.pop() {
+    ///         Some(listener) => listener,
+    ///         None => TcpListener::bind("127.0.0.1:0").await?,
+    ///     };
+    ///     println!("listening on {}", listener.local_addr()?);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn inherited(name: &str) -> io::Result<Vec<Self>> {
+        let mut listeners = Vec::new();
+        for owned in runtime::guard::inherited(name) {
+            check_listening(&owned).map_err(|error| {
+                let (fd, kind) = (owned.as_raw_fd(), io::ErrorKind::InvalidInput);
+                io::Error::new(kind, format!("descriptor {fd}, inherited as {name:?}: {error}"))
+            })?;
+            listeners.push(Self::from_owned(owned));
+        }
+        Ok(listeners)
     }
 
     /// Accepts the next connection; gives it and its peer's address.
@@ -187,24 +119,109 @@ impl TcpListener {
     /// # Errors
     ///
     /// Those of `accept(2)`. After `EMFILE`, `ENFILE`, `ENOBUFS` and `ENOMEM` the connection still waits: free something,
-    /// or wait a while, before the next try.
+    /// or wait a while, before the next try. `ECANCELED` once the listener was told to [`stop`](TcpListener::stop).
     ///
     /// # Cancel safety
     ///
     /// If the future is dropped, no connection is lost: the next call gets it. Several calls at the same time take turns.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let mut accepting = self.accepting.lock().await;
-        let accepted = accepting.get_or_insert_with(|| op::accept(&self.fd)).await;
-        *accepting = None;
-        let (fd, address) = accepted?;
+        let turn = self.turn.lock().await;
+        loop {
+            let is_kept = self.accepting.borrow().is_some();
+            if !is_kept && self.stopped.get() {
+                drop(turn);
+                // A loop that goes on after errors must let others run.
+                yield_now().await;
+                return Err(io::Error::from_raw_os_error(libc::ECANCELED));
+            }
+            if !is_kept {
+                self.accepting.replace(Some(op::accept(&self.fd)));
+            }
+            match self.accepted().await {
+                Err(error) if is_of_the_past(&error) && (is_kept || self.stopped.get()) => {}
+                accepted => return accepted,
+            }
+        }
+    }
+
+    /// The outcome of the accept in flight.
+    async fn accepted(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (fd, address) = poll_fn(|cx| self.poll_accepted(cx)).await?;
         let address = address.as_socket().ok_or_else(|| not_ip(&address))?;
         Ok((TcpStream::from_fd(fd), address))
+    }
+
+    fn poll_accepted(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Fd, SockAddr)>> {
+        // Not borrowed while it is polled: that clones and drops wakers, which is code of others.
+        let mut accept = self.accepting.take().expect("whoever has the turn has started an accept");
+        let accepted = Pin::new(&mut accept).poll(cx);
+        if accepted.is_pending() {
+            self.accepting.replace(Some(accept));
+        }
+        accepted
+    }
+
+    /// Accepts no more by [`accept`](TcpListener::accept), so that the listener can be handed to somebody else without a
+    /// connection being lost. Calls that wait get `ECANCELED`, or the connection that had come after all, and so do later ones
+    /// until [`resume`](TcpListener::resume). If nobody waits, but a call that was dropped had come to a connection, this gives
+    /// it. When this is done, nothing more is taken from the queue of the socket.
+    ///
+    /// # Errors
+    ///
+    /// Those of `accept(2)`, of an accept that had failed before it could be ended. The listener has stopped then too.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, no connection is lost: the next call of this, or of `accept`, gets it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use net::{TcpListener, TcpStream};
+    ///
+    /// #[runtime::main]
+    /// async fn main() -> std::io::Result<()> {
+    ///     let listener = std::rc::Rc::new(TcpListener::bind("127.0.0.1:0").await?);
+    ///     let accepting = std::rc::Rc::clone(&listener);
+    ///     let accepts = runtime::spawn(async move {
+    ///         while let Ok((stream, _peer)) = accepting.accept().await {
+    ///             drop(runtime::spawn(async move { stream.write_all("hello").await.0 }));
+    ///         }
+    ///     });
+    ///     assert!(listener.stop().await?.is_none());
+    ///     accepts.await?;
+    ///     // This one waits until somebody accepts again.
+    ///     let _client = TcpStream::connect(listener.local_addr()?).await?;
+    ///     listener.resume();
+    ///     listener.accept().await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    pub async fn stop(&self) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+        self.stopped.set(true);
+        if let Some(accept) = &*self.accepting.borrow() {
+            accept.cancel();
+        }
+        // Those who wait come first.
+        let _turn = self.turn.lock().await;
+        if self.accepting.borrow().is_none() {
+            return Ok(None);
+        }
+        match self.accepted().await {
+            Err(error) if is_of_the_past(&error) => Ok(None),
+            accepted => accepted.map(Some),
+        }
+    }
+
+    /// Accepts again after a [`stop`](TcpListener::stop).
+    pub fn resume(&self) {
+        self.stopped.set(false);
     }
 
     /// The connections, by one multishot request for as long as the stream lives: cheaper than
     /// [`accept`](TcpListener::accept) again and again.
     pub fn incoming(&self) -> Incoming {
-        Incoming { accepts: op::accept_many(&self.fd) }
+        Incoming::new(&self.fd)
     }
 
     /// The address that the listener is bound to.
@@ -228,6 +245,31 @@ impl TcpListener {
     }
 }
 
+/// Whether an accept that was kept failed for a reason that no longer counts: it was cancelled, or it was begun by the
+/// process that this one was forked from.
+fn is_of_the_past(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ECANCELED | libc::EOWNERDEAD))
+}
+
+/// Refuses what is not a listening TCP socket; keeps it from programs that are started.
+fn check_listening(owned: &OwnedFd) -> io::Result<()> {
+    let socket = SockRef::from(owned);
+    check_tcp(&socket)?;
+    if !socket.is_listener()? {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a socket that does not listen"));
+    }
+    socket.set_cloexec(true)
+}
+
+pub(crate) fn check_tcp(socket: &SockRef<'_>) -> io::Result<()> {
+    let (domain, kind) = (socket.domain()?, socket.r#type()?);
+    if kind != Type::STREAM || !matches!(domain, Domain::IPV4 | Domain::IPV6) {
+        let error = format!("not a TCP socket: {domain:?}, {kind:?}");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
+    }
+    Ok(())
+}
+
 pub(crate) fn not_ip(address: &SockAddr) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, format!("not an IP socket: family {}", address.family()))
 }
@@ -241,45 +283,5 @@ impl AsFd for TcpListener {
 impl AsRawFd for TcpListener {
     fn as_raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
-    }
-}
-
-/// A stream of connections; made by [`TcpListener::incoming`].
-///
-/// An error is its last item: after `EMFILE`, say, make a new one when there are descriptors again.
-///
-/// # Cancel safety
-///
-/// Dropping the stream ends the request. Connections that it had accepted and that were not taken are closed.
-///
-/// # Examples
-///
-/// ```
-/// use futures::StreamExt;
-/// use net::{TcpListener, TcpStream};
-///
-/// #[runtime::main]
-/// async fn main() -> std::io::Result<()> {
-///     let listener = TcpListener::bind("127.0.0.1:0").await?;
-///     let _client = TcpStream::connect(listener.local_addr()?).await?;
-///     let mut incoming = listener.incoming();
-///     if let Some(stream) = incoming.next().await {
-///         println!("{}", stream?.peer_addr()?);
-///     }
-///     Ok(())
-/// }
-/// ```
-#[derive(Debug)]
-#[must_use = "streams do nothing unless polled"]
-pub struct Incoming {
-    accepts: OpStream<AcceptMany>,
-}
-
-impl Stream for Incoming {
-    type Item = io::Result<TcpStream>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let accepted = std::task::ready!(Pin::new(&mut self.accepts).poll_next(cx));
-        Poll::Ready(accepted.map(|result| result.map(TcpStream::from_fd)))
     }
 }

@@ -6,6 +6,7 @@ use std::net::Shutdown;
 use std::rc::Rc;
 
 use runtime::buf::{IoBuf, IoBufMut};
+use runtime::op::{Op, Recv, Send};
 use socket2::SockRef;
 
 use crate::stream::TcpStream;
@@ -27,8 +28,8 @@ impl ReadHalf {
     /// # Errors
     ///
     /// As there.
-    pub async fn read<B: IoBufMut>(&self, buf: B) -> (io::Result<usize>, B) {
-        self.stream.read(buf).await
+    pub fn read<B: IoBufMut>(&self, buf: B) -> Op<Recv<B>> {
+        self.stream.read(buf)
     }
 
     /// See [`TcpStream::read_exact`].
@@ -91,8 +92,8 @@ impl WriteHalf {
     /// # Errors
     ///
     /// As there.
-    pub async fn write<B: IoBuf>(&self, buf: B) -> (io::Result<usize>, B) {
-        self.stream().write(buf).await
+    pub fn write<B: IoBuf>(&self, buf: B) -> Op<Send<B>> {
+        self.stream().write(buf)
     }
 
     /// See [`TcpStream::write_all`].

@@ -3,15 +3,14 @@
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::time::Duration;
 
 use runtime::buf::{IoBuf, IoBufMut};
 use runtime::fd::Fd;
-use runtime::op;
+use runtime::op::{self, Op, Recv, Send};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::address::{ToAddresses, resolve};
-use crate::listener::not_ip;
+use crate::listener::check_tcp;
 use crate::split::{ReadHalf, WriteHalf};
 
 /// The kernel reads and writes sockets at their own position: there is no offset.
@@ -83,9 +82,43 @@ impl TcpStream {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, bytes that have arrived may be lost with the buffer.
-    pub async fn read<B: IoBufMut>(&self, buf: B) -> (io::Result<usize>, B) {
-        op::recv(&self.fd, buf).await
+    /// If the future is dropped, bytes that have arrived may be lost with the buffer. To stop waiting without losing any,
+    /// [`cancel`](Op::cancel) it and await it to its end: then either the bytes have come, or `ECANCELED` and none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use futures::future::{Either, select};
+    /// use net::{TcpListener, TcpStream};
+    ///
+    /// /// What the peer sends, if it sends something before `stop` is ready.
+    /// async fn read_until(stream: &TcpStream, stop: impl Future<Output = ()> + Unpin) -> std::io::Result<Option<Vec<u8>>> {
+    ///     let mut read = stream.read(Vec::with_capacity(4096));
+    ///     let (result, buf) = match select(&mut read, stop).await {
+    ///         Either::Left((output, _)) => output,
+    ///         Either::Right(_) => {
+    ///             read.cancel();
+    ///             read.await
+    ///         }
+    ///     };
+    ///     match result {
+    ///         Ok(_) => Ok(Some(buf)),
+    ///         Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => Ok(None),
+    ///         Err(error) => Err(error),
+    ///     }
+    /// }
+    ///
+    /// #[runtime::main]
+    /// async fn main() -> std::io::Result<()> {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let _silent = TcpStream::connect(listener.local_addr()?).await?;
+    ///     let (stream, _) = listener.accept().await?;
+    ///     assert_eq!(read_until(&stream, std::future::ready(())).await?, None);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn read<B: IoBufMut>(&self, buf: B) -> Op<Recv<B>> {
+        op::recv(&self.fd, buf)
     }
 
     /// Reads until `buf` is full to its capacity. To read fewer bytes, give a [`slice`](IoBuf::slice).
@@ -131,9 +164,10 @@ impl TcpStream {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, any number of the bytes may have been sent.
-    pub async fn write<B: IoBuf>(&self, buf: B) -> (io::Result<usize>, B) {
-        op::send(&self.fd, buf, false).await
+    /// If the future is dropped, any number of the bytes may have been sent. If it is [cancelled](Op::cancel) and awaited, it
+    /// says how many; `ECANCELED` means none.
+    pub fn write<B: IoBuf>(&self, buf: B) -> Op<Send<B>> {
+        op::send(&self.fd, buf, false)
     }
 
     /// Writes all initialised bytes of `buf`.
@@ -194,80 +228,6 @@ impl TcpStream {
     pub fn split(self) -> (ReadHalf, WriteHalf) {
         crate::split::split(self)
     }
-
-    /// This side's address. `getsockname(2)`.
-    ///
-    /// # Errors
-    ///
-    /// Those of `getsockname(2)`.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        let address = self.socket().local_addr()?;
-        address.as_socket().ok_or_else(|| not_ip(&address))
-    }
-
-    /// The other side's address. `getpeername(2)`.
-    ///
-    /// # Errors
-    ///
-    /// Those of `getpeername(2)`: `ENOTCONN` once the connection is broken.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        let address = self.socket().peer_addr()?;
-        address.as_socket().ok_or_else(|| not_ip(&address))
-    }
-
-    /// Whether small writes are sent at once instead of being collected. `TCP_NODELAY`, `tcp(7)`.
-    ///
-    /// # Errors
-    ///
-    /// Those of `setsockopt(2)`.
-    pub fn set_nodelay(&self, on: bool) -> io::Result<()> {
-        self.socket().set_tcp_nodelay(on)
-    }
-
-    /// See [`set_nodelay`](TcpStream::set_nodelay).
-    ///
-    /// # Errors
-    ///
-    /// Those of `getsockopt(2)`.
-    pub fn nodelay(&self) -> io::Result<bool> {
-        self.socket().tcp_nodelay()
-    }
-
-    /// What closing does with bytes that have not been sent: `None` sends them in the background; a duration of zero drops
-    /// them and resets the connection. `SO_LINGER`, `socket(7)`.
-    ///
-    /// # Errors
-    ///
-    /// Those of `setsockopt(2)`.
-    pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
-        self.socket().set_linger(linger)
-    }
-
-    /// Whether, and after how much silence, the kernel asks if the peer is still there. `SO_KEEPALIVE`, `TCP_KEEPIDLE`,
-    /// `tcp(7)`.
-    ///
-    /// # Errors
-    ///
-    /// Those of `setsockopt(2)`.
-    pub fn set_keepalive(&self, after: Option<Duration>) -> io::Result<()> {
-        match after {
-            Some(after) => self.socket().set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(after)),
-            None => self.socket().set_keepalive(false),
-        }
-    }
-
-    /// The error that is pending on the connection, which is cleared by that. `SO_ERROR`, `socket(7)`.
-    ///
-    /// # Errors
-    ///
-    /// Those of `getsockopt(2)`.
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.socket().take_error()
-    }
-
-    fn socket(&self) -> SockRef<'_> {
-        SockRef::from(self)
-    }
 }
 
 impl AsFd for TcpStream {
@@ -285,6 +245,30 @@ impl AsRawFd for TcpStream {
 impl From<std::net::TcpStream> for TcpStream {
     fn from(stream: std::net::TcpStream) -> Self {
         TcpStream::from_std(stream)
+    }
+}
+
+/// Takes over a connection that came as a mere descriptor: handed over by another process, or by the image that this one
+/// was before ([`runtime::guard::inherited_connections`]).
+///
+/// # Errors
+///
+/// `InvalidInput` if it is not a TCP socket, or one that listens; those of `getsockopt(2)` (`ENOTSOCK`). The descriptor is
+/// closed then.
+impl TryFrom<OwnedFd> for TcpStream {
+    type Error = io::Error;
+
+    fn try_from(owned: OwnedFd) -> io::Result<Self> {
+        let socket = SockRef::from(&owned);
+        check_tcp(&socket)?;
+        if socket.is_listener()? {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a socket that listens, not a connection",
+            ));
+        }
+        socket.set_cloexec(true)?;
+        Ok(TcpStream::from_std(owned.into()))
     }
 }
 
