@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-use crate::sys;
+use crate::{signal, sys};
 
 /// Descriptors that were open when this process, a worker, began.
 static INHERITED: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
@@ -68,7 +68,10 @@ pub fn release_inherited(keep: &[BorrowedFd<'_>]) -> io::Result<usize> {
     }
     let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
     let kept = |number: &RawFd| keep.iter().any(|fd| fd.as_raw_fd() == *number);
-    let given_up = inherited.into_iter().filter(|number| *number >= FIRST && !kept(number));
+    // That of the signals has been replaced by one of this process's own, under the same number.
+    let own = signal::edges_number();
+    let given_up =
+        inherited.into_iter().filter(|number| *number >= FIRST && Some(*number) != own && !kept(number));
     let mut count = 0;
     for number in given_up {
         // Fails for what has been closed meanwhile.

@@ -163,8 +163,7 @@ fn listened() -> Vec<i32> {
 }
 
 /// The number of the event counter, if there is one.
-#[cfg(test)]
-fn edges_number() -> Option<std::os::fd::RawFd> {
+pub(crate) fn edges_number() -> Option<std::os::fd::RawFd> {
     EDGES.get().map(std::os::fd::AsRawFd::as_raw_fd)
 }
 

@@ -37,7 +37,7 @@ use crate::op::{OpStream, PollMany, poll_many_static};
 use crate::{owner, sys};
 
 use delivery::State;
-pub(crate) use delivery::{after_fork, deliveries, raise_again};
+pub(crate) use delivery::{after_fork, deliveries, edges_number, raise_again};
 pub(crate) use handover::{VARIABLE as HELD_BACK, describe_held_back, unblock_handed_over};
 
 /// Which signal.
