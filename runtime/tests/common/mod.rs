@@ -34,7 +34,8 @@ pub const MODES: [Mode; 2] = [Mode::Polled, Mode::Entered];
 
 /// After this long a state that a test waits for is taken never to come. Whoever builds the tests for a slow machine (an
 /// emulated one, see `.ci/kernels`) says so.
-pub const PATIENCE: Duration = Duration::from_secs(if option_env!("SLOW_MACHINE").is_some() { 300 } else { 60 });
+pub const PATIENCE: Duration =
+    Duration::from_secs(if option_env!("SLOW_MACHINE").is_some() { 300 } else { 60 });
 
 /// One core, not pinned: tests run side by side.
 pub fn builder(mode: Mode) -> Builder {
