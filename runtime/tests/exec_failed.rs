@@ -90,8 +90,8 @@ fn the_error_comes_back_and_everything_resumes() {
                     for name in ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "UPGRADE_TEST"] {
                         assert!(std::env::var_os(name).is_none(), "{name} is set");
                     }
-                    let _client = work::connect(address).await.unwrap();
-                    accepts.next().await.unwrap().unwrap();
+                    drop(work::connect(address).await.unwrap());
+                    drop(accepts.next().await.unwrap().unwrap());
                     work::send_all(&left, "hello").await.unwrap();
                     assert_eq!(work::recv_exact(&right, 5).await.unwrap(), b"hello");
                     work::everything_everywhere().await;
