@@ -11,7 +11,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::forks::{assert_bytes, assert_success, fork, ring_marks};
+use common::forks::{assert_bytes, assert_success, fork, ring_marks, settled_marks};
 use common::waiting::Waiting;
 use common::work::{self, listen};
 use common::{MODES, builder, in_child, poll_deaf, poll_once, run, until, until_operations};
@@ -34,7 +34,7 @@ fn the_parent_is_not_touched_byte_by_byte_while_the_child_works() {
                 assert!(poll_once(&mut accept).await.is_pending());
                 let mut waiting = Waiting::queue(READS).await;
                 until_operations(READS as u64 + 1).await;
-                let marks = ring_marks();
+                let marks = settled_marks();
                 let mut child = fork(async {
                     // Reads into the very addresses that the parent has in flight, and into others of its own.
                     idle.extend(waiting.assert_owner_dead().await);

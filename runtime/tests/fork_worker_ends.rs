@@ -8,7 +8,7 @@ mod workers;
 use std::future::pending;
 use std::os::unix::process::ExitStatusExt;
 
-use common::forks::{Child, PANICKED, Shared, fork, program, role};
+use common::forks::{PANICKED, Shared, fork, program, role};
 use common::{MODES, in_child, poll_once, run_two, until, work};
 use futures::future::BoxFuture;
 use runtime::signal::SignalKind;
@@ -74,7 +74,9 @@ fn waiting_killing_and_letting_go() {
                 work::through_a_pipe(vec![0; 8]).await;
                 shared.set(0, 1);
                 until("the end of the work", || shared.get(1) == 1).await;
-                Child::of_pid(pid as libc::pid_t).succeeds().await;
+                // Nor does it stay as a zombie.
+                let process = std::path::PathBuf::from(format!("/proc/{pid}"));
+                until("its end", || !process.exists()).await;
             });
         }
     });

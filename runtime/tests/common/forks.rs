@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 
-use super::PATIENCE;
+use super::{PATIENCE, until_blocking};
 
 /// The exit code of a child that panicked.
 pub const PANICKED: i32 = 101;
@@ -228,6 +228,18 @@ pub fn rings() -> Vec<i32> {
 /// What the kernel has seen of this process's rings: the heads and tails of their queues. They move if anybody submits.
 pub fn ring_marks() -> Vec<(i32, Vec<String>)> {
     rings().into_iter().map(|fd| (fd, marks_of(fd))).collect()
+}
+
+/// As [`ring_marks`], when all that this process has submitted so far has been taken.
+pub fn settled_marks() -> Vec<(i32, Vec<String>)> {
+    let number = |mark: &str| mark.split_once('\t').map(|(_, number)| number.to_owned());
+    let taken = |marks: &[String]| number(&marks[0]).is_some() && number(&marks[0]) == number(&marks[1]);
+    let mut all = ring_marks();
+    until_blocking("the poller", || {
+        all = ring_marks();
+        all.iter().all(|(_, marks)| taken(marks))
+    });
+    all
 }
 
 fn marks_of(fd: i32) -> Vec<String> {
