@@ -283,14 +283,14 @@ impl Table {
     }
 
     /// See `Reactor::wait`, which has drained the backlog.
-    pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+    pub(super) fn wait(&mut self, want: usize, timeout: Option<Duration>) -> io::Result<()> {
         if self.waits_for_room() {
             return self.ring()?.wait_for_room();
         }
         if self.leaving.is_empty() {
-            return self.ring()?.wait(timeout);
+            return self.ring()?.wait(want, timeout);
         }
-        self.ring()?.wait(Some(timeout.map_or(LEAVING_LOOK, |timeout| timeout.min(LEAVING_LOOK))))
+        self.ring()?.wait(1, Some(timeout.map_or(LEAVING_LOOK, |timeout| timeout.min(LEAVING_LOOK))))
     }
 
     pub(super) fn has_completions(&mut self) -> bool {

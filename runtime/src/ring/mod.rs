@@ -257,9 +257,10 @@ impl Ring {
         self.has_cqes() || self.pending() != (false, false)
     }
 
-    /// Publishes and waits until a completion is there, `timeout` (`None`: for ever) has passed, or a signal arrives.
-    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        if self.has_cqes() {
+    /// Publishes and waits until `want` completions are there, or as many as the queue has room for; until `timeout`
+    /// (`None`: for ever) has passed, or a signal arrives.
+    pub(crate) fn wait(&mut self, want: usize, timeout: Option<Duration>) -> io::Result<()> {
+        if want == 1 && self.has_cqes() {
             return self.publish();
         }
         let queued = self.write_batch();
@@ -267,7 +268,9 @@ impl Ring {
         self.counts.overflows += u64::from(self.pending().0);
         let flags = EnterFlags::GETEVENTS | self.wakeup(queued);
         let timeout = if submit < queued as u32 { at_most(timeout, UNTAKEN_LOOK) } else { timeout };
-        self.enter(submit, 1, flags, timeout)
+        // The kernel does not cut it down everywhere.
+        let want = want.min(self.uring.params().cq_entries() as usize) as u32;
+        self.enter(submit, want, flags, timeout)
     }
 
     /// Waits until the queue has room again: polled, for the poller to consume; entered, by submitting.
