@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
+use runtime::op;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::address::{ToAddresses, resolve};
@@ -99,7 +100,17 @@ impl ListenOptions {
     pub async fn bind(&self, addresses: impl ToAddresses) -> io::Result<TcpListener> {
         let mut last = None;
         for address in resolve(addresses).await? {
-            match self.bind_one(address) {
+            let mut bound = self.bind_one(address);
+            if matches!(&bound, Err(error) if error.kind() == io::ErrorKind::AddrInUse) {
+                // By a listener that was dropped just now, perhaps: a poller holds files until the end of the pass in which
+                // it reported what it did with them. What it reports here comes from another pass, and that from a third,
+                // in case it was serving another core's ring in the first.
+                for _ in 0..2 {
+                    let _ = op::nop().await;
+                }
+                bound = self.bind_one(address);
+            }
+            match bound {
                 Ok(listener) => return Ok(listener),
                 Err(error) => last = Some(error),
             }

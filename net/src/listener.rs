@@ -28,7 +28,8 @@ use crate::stream::TcpStream;
 /// A socket that accepts TCP connections.
 ///
 /// Dropping it frees its port before the drop returns, unless an [`Incoming`] or an accept in flight still holds it: then as
-/// soon as that has ended; [`close`](TcpListener::close) waits for that.
+/// soon as that has ended; [`close`](TcpListener::close) waits for that. Under a poller, the last accept may hold it for
+/// another moment after its end: `close` and the next [`bind`](TcpListener::bind) wait for that too.
 #[derive(Debug)]
 pub struct TcpListener {
     fd: Fd,

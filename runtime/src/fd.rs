@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use crate::op;
+use crate::{Mode, context, op};
 
 /// A descriptor shared by its handle and the operations in flight on it. Cheap to clone; stays on its thread.
 ///
@@ -66,7 +66,8 @@ impl Fd {
     }
 
     /// Takes over a descriptor that is closed by a system call, before the drop of its last owner returns: one whose closing
-    /// has an effect that the next statement may rely on, as a listener's frees its port.
+    /// has an effect that the next statement may rely on, as a listener's frees its port. (Under a poller, an operation that
+    /// has just completed may hold the file for another moment: [`close`](Fd::close) waits for that too.)
     pub fn new_prompt(owned: OwnedFd) -> Self {
         Self::shared(owned, true)
     }
@@ -92,7 +93,9 @@ impl Fd {
         self.0.drained.set(drained);
     }
 
-    /// Closes the descriptor and reports what `close(2)` says. Waits first for its clones and for operations in flight.
+    /// Closes the descriptor and reports what `close(2)` says. Waits first for its clones and for operations in flight. When
+    /// it returns, the kernel has let go of the file (unless another descriptor names it): the other end of a pipe or
+    /// connection has been told, the port of a listener is free.
     ///
     /// # Errors
     ///
@@ -108,7 +111,13 @@ impl Fd {
         }
         let mut closing = Closing(Some(self));
         let owned = poll_fn(|cx| closing.poll_last_owner(cx)).await;
-        op::close(owned).await
+        let result = op::close(owned).await;
+        // A poller lets go of files at the end of its pass, after it has reported what closed or used them. It has done so
+        // when it reports what it found in a later pass.
+        if context::with_core(|core| core.reactor.mode()) == Some(Some(Mode::Polled)) {
+            let _ = op::nop().await;
+        }
+        result
     }
 }
 
