@@ -47,11 +47,17 @@ fn an_idle_runtime_uses_no_cpu() {
             drop(runtime::spawn_blocking(|| ()).await);
             // The poller's idle time and a core's spinning end long before.
             sleep(Duration::from_millis(300)).await;
-            let (before, parks) = (ticks(), runtime::metrics().cores[0].parks);
-            sleep(WINDOW).await;
-            let (used, parks) = (ticks() - before, runtime::metrics().cores[0].parks - parks);
-            assert!(used <= 2, "{mode:?}: {used} ticks of CPU time while idle");
-            assert!(parks <= 10, "{mode:?}: woken {parks} times while idle");
+            // Time that others take from a virtual machine's CPU looks like ours: one quiet window of five is enough.
+            let mut windows = Vec::new();
+            while windows.last().is_none_or(|&(used, parks)| used > 2 || parks > 10) {
+                assert!(
+                    windows.len() < 5,
+                    "{mode:?}: ticks of CPU time and wake-ups while idle: {windows:?}"
+                );
+                let (before, parks) = (ticks(), runtime::metrics().cores[0].parks);
+                sleep(WINDOW).await;
+                windows.push((ticks() - before, runtime::metrics().cores[0].parks - parks));
+            }
             assert!(!server.is_finished());
             drop(clients);
         });
