@@ -32,6 +32,7 @@ mod error;
 mod executor;
 mod metrics;
 mod owner;
+mod private;
 mod reactor;
 mod ring;
 mod sys;

@@ -10,7 +10,6 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::context::Core;
-use crate::guard::recover;
 use crate::metrics::CoreCounters;
 use crate::signal;
 
@@ -44,6 +43,8 @@ pub(crate) struct Worker {
     spin: Spin,
     spare: Arc<SpareCpus>,
     counters: Arc<CoreCounters>,
+    /// Gives a core another ring, or makes it one of another process.
+    recover: fn(&Core) -> io::Result<()>,
 }
 
 impl Worker {
@@ -53,8 +54,9 @@ impl Worker {
         spin_max: Duration,
         spare: Arc<SpareCpus>,
         counters: Arc<CoreCounters>,
+        recover: fn(&Core) -> io::Result<()>,
     ) -> Self {
-        Worker { core, spin: Spin::new(spin_max), spare, counters }
+        Worker { core, spin: Spin::new(spin_max), spare, counters, recover }
     }
 
     /// Drives this core until `main` is ready.
@@ -97,12 +99,12 @@ impl Worker {
 
     /// Before anything is driven: is this still the process that the core works for?
     fn check_owner(&mut self) -> io::Result<()> {
-        if self.core.owner.get().is_here() { Ok(()) } else { recover::after_fork(&self.core) }
+        if self.core.owner.get().is_here() { Ok(()) } else { (self.recover)(&self.core) }
     }
 
     fn turn(&mut self) -> io::Result<()> {
         match self.turn_on_ring() {
-            Err(error) if error.raw_os_error() == Some(libc::EOWNERDEAD) => recover::ring_lost(&self.core),
+            Err(error) if error.raw_os_error() == Some(libc::EOWNERDEAD) => (self.recover)(&self.core),
             result => result,
         }
     }

@@ -20,7 +20,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -32,10 +32,9 @@ use futures::task::AtomicWaker;
 use slab::Slab;
 
 use crate::contain::wake_all;
-use crate::owner;
-use crate::sys;
 use crate::task::inbox::{Inbox, Pushed};
 use crate::task::{Home, Runnable, UNREGISTERED, lost};
+use crate::{owner, private, sys};
 
 thread_local! {
     /// The executor whose thread this is.
@@ -60,10 +59,36 @@ enum Message {
 /// What a core is asked to do on its own thread, between two tasks. An error means that the core can't go on.
 pub(crate) type Errand = Box<dyn FnOnce() -> io::Result<()> + Send>;
 
+/// The event counter that wakes a core.
+pub(crate) struct Wakeup(ManuallyDrop<OwnedFd>);
+
+impl Wakeup {
+    fn new() -> io::Result<Arc<Self>> {
+        let counter = sys::eventfd()?;
+        private::note(counter.as_raw_fd());
+        Ok(Arc::new(Wakeup(ManuallyDrop::new(counter))))
+    }
+}
+
+impl AsFd for Wakeup {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Drop for Wakeup {
+    fn drop(&mut self) {
+        // Else a child of a fork has closed it, and the number may mean another file.
+        if private::take(self.0.as_raw_fd()) {
+            sys::close(self.0.as_raw_fd());
+        }
+    }
+}
+
 /// The part of a core that other threads see.
 pub(crate) struct Remote {
     inbox: Inbox<Message>,
-    wakeup: Arc<OwnedFd>,
+    wakeup: Arc<Wakeup>,
     /// Tasks are to end instead of being polled.
     closing: AtomicBool,
     /// The process that has this core: see `owner`.
@@ -74,7 +99,7 @@ impl Remote {
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Remote {
             inbox: Inbox::new(),
-            wakeup: Arc::new(sys::eventfd()?),
+            wakeup: Wakeup::new()?,
             closing: AtomicBool::new(false),
             epoch: AtomicU64::new(owner::adopt()?),
         })
@@ -83,7 +108,7 @@ impl Remote {
     /// In a child of a fork, on the core's own thread: the event counter, which is still shared with the parent, gives its
     /// number to a new one, and the core is this process's.
     pub(crate) fn renew(&self) -> io::Result<()> {
-        let number = self.wakeup.as_raw_fd();
+        let number = self.wakeup.0.as_raw_fd();
         if sys::is_open(number) && !sys::is_anonymous(number, "[eventfd]") {
             let error = format!(
                 "descriptor {number} was the runtime's; it has been closed and means another file now"
@@ -101,7 +126,7 @@ impl Remote {
     }
 
     /// The event counter that wakes the core: to be polled by its reactor.
-    pub(crate) fn wakeup(&self) -> Arc<OwnedFd> {
+    pub(crate) fn wakeup(&self) -> Arc<Wakeup> {
         Arc::clone(&self.wakeup)
     }
 
@@ -365,6 +390,7 @@ impl Executor {
     /// Refuses messages from now on; every task must have ended. What arrived last is ended here.
     pub(crate) fn close(&self) {
         self.remote.inbox.close(|message| self.receive(message));
+        self.errands.take();
         self.run(usize::MAX);
     }
 }

@@ -10,6 +10,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::mem::ManuallyDrop;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -21,8 +22,9 @@ use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
 use super::fork::NeverBack;
 use super::pause::{self, Patience, Paused};
-use super::{Here, flush, recover};
+use super::{Here, flush};
 use crate::context::Core;
+use crate::cores::recover;
 use crate::metrics::ReplaceReason;
 use crate::sys::{self, Forked};
 
@@ -179,16 +181,18 @@ fn go_on(options: &Daemonize, pid_file: Option<&PidFile>, here: &Here, start: In
     // In the child, and then in the daemon. Nothing may return from here but in a daemon that is ready.
     let never_back = NeverBack;
     drop(reader);
-    match separate().and_then(|()| become_daemon(options, pid_file, core, paused, start)) {
+    // Nobody rests here who could be told to resume.
+    let paused = ManuallyDrop::new(paused);
+    let daemon = || become_daemon(options, pid_file, core, paused, start);
+    match separate().map_err(Failure::from).and_then(|()| daemon()) {
         Ok(()) => {
             // Whoever waited for it may have been killed.
             let _ = writer.write_all(&READY.to_ne_bytes());
             std::mem::forget(never_back);
             Ok(())
         }
-        Err(error) => {
-            let errno = error.raw_os_error().unwrap_or(UNKNOWN);
-            let _ = writer.write_all(&[&errno.to_ne_bytes(), error.to_string().as_bytes()].concat());
+        Err(Failure { errno, text }) => {
+            let _ = writer.write_all(&[&errno.to_ne_bytes(), text.as_bytes()].concat());
             sys::exit_now(1)
         }
     }
@@ -234,10 +238,11 @@ fn become_daemon(
     options: &Daemonize,
     pid_file: Option<&PidFile>,
     core: &Core,
-    paused: Paused<'_>,
+    paused: ManuallyDrop<Paused<'_>>,
     start: Instant,
-) -> io::Result<()> {
-    let what = |what: &str, error: io::Error| io::Error::new(error.kind(), format!("{what}: {error}"));
+) -> Result<(), Failure> {
+    ManuallyDrop::into_inner(paused).take_along();
+    let what = |what: &str, error: io::Error| Failure { text: format!("{what}: {error}"), ..error.into() };
     let directory = &options.working_directory;
     std::env::set_current_dir(directory).map_err(|error| what(&format!("{}", directory.display()), error))?;
     umask(Mode::from_bits_truncate(options.umask));
@@ -251,8 +256,25 @@ fn become_daemon(
     if let Some(pid_file) = pid_file {
         pid_file.write().map_err(|error| what(&format!("{}", pid_file.path.display()), error))?;
     }
-    paused.take_along();
-    recover::take_over(core, ReplaceReason::Daemonized, start)
+    Ok(recover::take_over(core, ReplaceReason::Daemonized, start)?)
+}
+
+/// Why there is no daemon, to be told to the original.
+struct Failure {
+    errno: i32,
+    text: String,
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Failure { errno: error.raw_os_error().unwrap_or(UNKNOWN), text: error.to_string() }
+    }
+}
+
+impl From<nix::Error> for Failure {
+    fn from(error: nix::Error) -> Self {
+        io::Error::from(error).into()
+    }
 }
 
 /// A pid file that this process has locked. The lock goes along with a fork; it ends with the last process that has it open,

@@ -10,8 +10,9 @@ use super::worker::Worker;
 use super::{Here, flush, release};
 use crate::builder::Runtime;
 use crate::cores::Cluster;
+use crate::sys::signal::HeldBack;
 use crate::sys::{self, Forked};
-use crate::{cores, owner, signal};
+use crate::{cores, owner, private, signal};
 
 /// The exit code of a worker whose future has panicked: the one that Rust programs end with.
 const PANICKED: u8 = 101;
@@ -100,14 +101,16 @@ where
     let Here { core, cluster } = Here::find()?;
     flush();
     let paused = pause::all(&core, &cluster, Patience::SHORT)?;
+    // Until the child has sorted out which signals are its own, none may come.
+    let held_back = sys::signal::block_all()?;
     match sys::fork()? {
         Forked::Parent(pid) => {
-            drop(paused);
+            drop((held_back, paused));
             Worker::of_child(pid)
         }
         Forked::Child => {
             let _never = NeverBack;
-            let code = match catch_unwind(AssertUnwindSafe(|| run(future, &cluster, paused))) {
+            let code = match catch_unwind(AssertUnwindSafe(|| run(future, &cluster, paused, held_back))) {
                 Ok(code) => code,
                 Err(payload) => {
                     // Its destructor might panic in turn.
@@ -131,23 +134,25 @@ impl Drop for NeverBack {
 }
 
 /// The life of the child.
-fn run<F>(future: F, cluster: &Cluster, paused: Paused<'_>) -> u8
+fn run<F>(future: F, cluster: &Cluster, paused: Paused<'_>, held_back: HeldBack) -> u8
 where
     F: Future,
     F::Output: Exit,
 {
-    match begin(cluster, paused) {
+    match begin(cluster, paused, held_back) {
         // Dropping the runtime ends what the worker has spawned.
         Ok(runtime) => runtime.block_on(future).code(),
         Err(error) => Err::<(), _>(format!("a worker can't start its runtime: {error}")).code(),
     }
 }
 
-fn begin(cluster: &Cluster, paused: Paused<'_>) -> io::Result<Runtime> {
+fn begin(cluster: &Cluster, paused: Paused<'_>, held_back: HeldBack) -> io::Result<Runtime> {
     owner::adopt()?;
     paused.leave_behind();
     cores::leave_for_good();
+    private::close_inherited(None);
     signal::after_fork(false)?;
+    drop(held_back);
     release::remember_inherited();
     cores::forget_others();
     // The core's pin is the parent's.

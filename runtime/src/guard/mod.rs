@@ -36,14 +36,13 @@
 //!
 //! Whether this is still the process that opened a ring is read from a word that a fork wipes (`owner`), each time before
 //! the ring is touched and before futures are driven. What becomes of the requests is `reactor::replace`'s affair. The
-//! planned changes have all cores at a safe point first (`pause`). A core whose ring is gone gets another in `recover`.
+//! planned changes have all cores at a safe point first (`pause`). A core whose ring is gone gets another in `cores::recover`.
 
 mod daemon;
 mod fork;
 mod identity;
 mod inherit;
 pub(crate) mod pause;
-pub(crate) mod recover;
 mod release;
 mod upgrade;
 mod worker;
@@ -77,11 +76,7 @@ impl Here {
     /// If this thread is no core.
     fn find() -> io::Result<Self> {
         let core = context::current().ok_or_else(context::no_runtime)?;
-        let cluster = cores::current();
-        if !core.owner.get().is_here() {
-            recover::after_fork(&core)?;
-        }
-        Ok(Here { core, cluster })
+        Ok(Here { core, cluster: cores::current() })
     }
 }
 

@@ -16,12 +16,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::recover;
 use crate::context::{self, Core};
-use crate::cores::{self, Cluster};
+use crate::cores::{self, Cluster, recover};
 use crate::metrics::ReplaceReason;
 use crate::owner::Owner;
-use crate::sys;
 
 /// How long is waited.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +51,6 @@ pub(crate) struct Report {
     pub(crate) left: usize,
     /// Accepted connections that nobody has taken.
     pub(crate) untaken: usize,
-    pub(crate) ring: Option<i32>,
 }
 
 /// How to go on.
@@ -175,13 +172,7 @@ fn copy(error: &io::Error) -> io::Error {
 }
 
 fn report(core: &Core, left: usize) -> Report {
-    Report {
-        core: core.index,
-        tasks: core.executor.tasks(),
-        left,
-        untaken: core.reactor.untaken_accepts(),
-        ring: core.reactor.ring_fd(),
-    }
+    Report { core: core.index, tasks: core.executor.tasks(), left, untaken: core.reactor.untaken_accepts() }
 }
 
 /// Calls the requests of a core back; returns how many the kernel has kept.
@@ -207,7 +198,7 @@ fn go_on(core: &Core, order: Order) -> io::Result<()> {
     match order {
         Order::Replace(reason) => recover::reopen(core, reason, Instant::now()),
         // Its poller has died meanwhile.
-        Order::Resume if core.reactor.ring_fd().is_none() => {
+        Order::Resume if !core.reactor.has_ring() => {
             recover::reopen(core, ReplaceReason::PollerDied, Instant::now())
         }
         Order::Resume => {
@@ -362,8 +353,6 @@ impl Paused<'_> {
     /// behind.
     pub(crate) fn take_along(self) {
         self.core.reactor.inherit();
-        // Of cores whose threads do not exist here.
-        self.reports.iter().filter_map(|report| report.ring).for_each(sys::close);
         std::mem::forget(self);
     }
 
@@ -371,7 +360,6 @@ impl Paused<'_> {
     /// parent's.
     pub(crate) fn leave_behind(self) {
         self.core.reactor.leave_behind();
-        self.reports.iter().filter_map(|report| report.ring).for_each(sys::close);
         std::mem::forget(self);
     }
 

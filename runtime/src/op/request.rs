@@ -27,9 +27,10 @@ pub unsafe trait Request: 'static {
     /// The entry that describes the request, without user data.
     fn prepare(&mut self) -> squeue::Entry;
 
-    /// Whether, after this error, it is to be prepared and submitted again: because it had begun on a ring that was replaced.
-    fn again(&mut self, errno: i32) -> bool {
-        let _ = errno;
+    /// Whether, after this result (an errno if it is negative), it is to be prepared and submitted again: because it had begun on
+    /// a ring that was replaced. Asked of errors, and of what was called back.
+    fn again(&mut self, result: i32) -> bool {
+        let _ = result;
         false
     }
 

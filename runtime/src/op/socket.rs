@@ -74,6 +74,8 @@ pub struct Send<B> {
     fd: Fd,
     buf: B,
     all: bool,
+    /// What rings that were replaced have sent of it.
+    sent: usize,
 }
 
 /// Sends the initialised bytes of `buf`; gives the number of bytes sent and the buffer. With `all`, the kernel itself goes
@@ -84,7 +86,7 @@ pub struct Send<B> {
 ///
 /// Those of `send(2)`.
 pub fn send<B: IoBuf>(fd: &Fd, buf: B, all: bool) -> Op<Send<B>> {
-    Op::new(Send { fd: fd.clone(), buf, all })
+    Op::new(Send { fd: fd.clone(), buf, all, sent: 0 })
 }
 
 // SAFETY: the buffer is owned and stays put (IoBuf's contract), the descriptor is held open.
@@ -92,9 +94,21 @@ unsafe impl<B: IoBuf> Request for Send<B> {
     const WAITS: bool = true;
 
     fn prepare(&mut self) -> squeue::Entry {
-        let len = clamp_len(self.buf.bytes_init());
+        let len = clamp_len(self.buf.bytes_init() - self.sent);
         let flags = libc::MSG_NOSIGNAL | if self.all { libc::MSG_WAITALL } else { 0 };
-        opcode::Send::new(types::Fd(self.fd.as_raw_fd()), self.buf.stable_ptr(), len).flags(flags).build()
+        // SAFETY: no more has been sent than there is.
+        let rest = unsafe { self.buf.stable_ptr().add(self.sent) };
+        opcode::Send::new(types::Fd(self.fd.as_raw_fd()), rest, len).flags(flags).build()
+    }
+
+    /// Called back half sent, the rest is still to be sent.
+    fn again(&mut self, result: i32) -> bool {
+        let sent = usize::try_from(result).map_or(0, |sent| self.sent + sent);
+        let rest = self.all && sent > self.sent && sent < self.buf.bytes_init();
+        if rest {
+            self.sent = sent;
+        }
+        rest
     }
 }
 
@@ -102,7 +116,7 @@ impl<B: IoBuf> SingleShot for Send<B> {
     type Output = (io::Result<usize>, B);
 
     fn complete(self, result: io::Result<u32>) -> Self::Output {
-        (result.map(|len| len as usize), self.buf)
+        (result.map(|len| self.sent + len as usize), self.buf)
     }
 }
 
@@ -223,8 +237,8 @@ unsafe impl Request for Connect {
     }
 
     /// A connect can't be taken back: what was cancelled is only the wait for it, and a second one is told so.
-    fn again(&mut self, errno: i32) -> bool {
-        let waits_now = !self.begun && errno == libc::EALREADY;
+    fn again(&mut self, result: i32) -> bool {
+        let waits_now = !self.begun && result == -libc::EALREADY;
         self.begun |= waits_now;
         waits_now
     }

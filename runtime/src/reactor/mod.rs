@@ -37,7 +37,7 @@ mod table;
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -67,7 +67,7 @@ pub(crate) struct Reactor {
 
 impl Reactor {
     /// A reactor on `ring`; `wakeup` is the event counter by which other threads wake it out of [`Reactor::wait`].
-    pub(crate) fn new(ring: Ring, wakeup: Arc<OwnedFd>, owner: Owner) -> Rc<Self> {
+    pub(crate) fn new(ring: Ring, wakeup: Arc<dyn AsFd>, owner: Owner) -> Rc<Self> {
         let table = RefCell::new(Table::new(ring, wakeup, owner));
         Rc::new(Reactor { table, woken: RefCell::default() })
     }
@@ -328,9 +328,9 @@ impl Reactor {
         self.table.borrow_mut().untaken_accepts()
     }
 
-    /// The descriptor of the present ring.
-    pub(crate) fn ring_fd(&self) -> Option<RawFd> {
-        self.table.borrow().current.as_ref().map(|carrier| carrier.ring.fd())
+    /// Whether there is a ring.
+    pub(crate) fn has_ring(&self) -> bool {
+        self.table.borrow().current.is_some()
     }
 
     /// Another descriptor of the present ring.

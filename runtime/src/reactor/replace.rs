@@ -24,7 +24,7 @@
 //! While submission is held, new requests wait in the backlog; those that came back go before them, in the order in which
 //! they were first started.
 
-use super::slots::{Lifecycle, NO_RING};
+use super::slots::{Key, Lifecycle, NO_RING};
 use super::table::{Carrier, Table};
 use crate::op::request::Completion;
 use crate::owner::Owner;
@@ -136,7 +136,7 @@ impl Table {
                     self.set_queued(key);
                     self.put_back(key);
                 }
-                _ => self.finish(key, Completion { result: -libc::ECANCELED, flags: 0 }),
+                _ => self.finish(key, CANCELLED),
             }
         }
         // It has nothing any more.
@@ -157,6 +157,15 @@ impl Table {
     #[cold]
     pub(super) fn disown(&mut self) {
         self.owner = Owner::this_process().expect("only the first owner of all can fail");
+        let rings = self.current.iter().chain(&self.leaving);
+        let unwritten: Vec<Key> =
+            rings.flat_map(|carrier| carrier.ring.unwritten()).map(Key::from_user_data).collect();
+        for key in unwritten {
+            // The kernel was not told of it, nor of those that wait.
+            if let Some(entry) = self.slots.get_mut(key) {
+                entry.ring = NO_RING;
+            }
+        }
         self.leave_rings_to_parent();
         self.held = true;
         self.cancels.clear();
@@ -164,7 +173,11 @@ impl Table {
         self.returned.clear();
         let lost = self.keys(|entry| !matches!(entry.lifecycle, Lifecycle::Done | Lifecycle::Lost));
         for key in lost {
-            self.finish(key, NOBODY_KNOWS);
+            let entry = self.slots.get_mut(key).expect("just seen");
+            // Nobody awaits it, so all that counts is whether it has begun.
+            let untold =
+                entry.ring == NO_RING && matches!(entry.lifecycle, Lifecycle::Detached | Lifecycle::Orphaned);
+            self.finish(key, if untold { CANCELLED } else { NOBODY_KNOWS });
         }
     }
 
@@ -198,6 +211,8 @@ impl Table {
         self.keys(|entry| entry.ring == NO_RING && entry.lifecycle == Lifecycle::Queued).len()
     }
 }
+
+const CANCELLED: Completion = Completion { result: -libc::ECANCELED, flags: 0 };
 
 /// The outcome of a request that another process, or a ring that can't be read, has taken along.
 const NOBODY_KNOWS: Completion = Completion { result: -libc::EOWNERDEAD, flags: 0 };

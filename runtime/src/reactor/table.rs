@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -76,11 +76,11 @@ pub(super) struct Table {
     pub(super) woken: Vec<Waker>,
     /// Slots of requests that nobody awaits and that are to be carried out.
     pub(super) detached: usize,
-    wakeup: Arc<OwnedFd>,
+    wakeup: Arc<dyn AsFd>,
 }
 
 impl Table {
-    pub(super) fn new(ring: Ring, wakeup: Arc<OwnedFd>, owner: Owner) -> Self {
+    pub(super) fn new(ring: Ring, wakeup: Arc<dyn AsFd>, owner: Owner) -> Self {
         let mut table = Table {
             owner,
             slots: Slots::default(),
@@ -221,7 +221,7 @@ impl Table {
     }
 
     fn try_arm_wakeup(&mut self) -> bool {
-        let wakeup = types::Fd(self.wakeup.as_raw_fd());
+        let wakeup = types::Fd(self.wakeup.as_fd().as_raw_fd());
         let Some(carrier) = &mut self.current else { return false };
         let poll = opcode::PollAdd::new(wakeup, libc::POLLIN as u32).multi(true).build();
         // SAFETY: names no memory, and a descriptor that lives as long as this table.
@@ -350,7 +350,7 @@ impl Table {
             self.woken.extend(entry.waker.take());
             return false;
         }
-        if result < 0 && !self.closed && self.is_undone(key, -result) {
+        if !self.closed && self.is_undone(key, result) {
             self.set_queued(key);
             self.put_back(key);
             return true;
@@ -368,11 +368,14 @@ impl Table {
         }
     }
 
-    /// Whether a request that ended with this error is to be submitted again.
-    fn is_undone(&mut self, key: Key, errno: i32) -> bool {
+    /// Whether a request that ended with this result is to be submitted again.
+    fn is_undone(&mut self, key: Key, result: i32) -> bool {
         let storage = self.slots.storage(key.index);
         let Some(entry) = self.slots.get_mut(key) else { return false };
-        let interrupted = errno == libc::ECANCELED || (errno == libc::EINTR && entry.vtable.waits);
+        if result >= 0 && entry.lifecycle != Lifecycle::Recalled {
+            return false;
+        }
+        let interrupted = result == -libc::ECANCELED || (result == -libc::EINTR && entry.vtable.waits);
         match entry.lifecycle {
             Lifecycle::Recalled if interrupted => true,
             // Nobody here has cancelled it: its poller died, and the kernel has put another in its place.
@@ -381,7 +384,7 @@ impl Table {
                 true
             }
             // SAFETY: the slot holds its operation, which the kernel has finished with.
-            Lifecycle::InFlight | Lifecycle::Recalled => unsafe { (entry.vtable.again)(storage, errno) },
+            Lifecycle::InFlight | Lifecycle::Recalled => unsafe { (entry.vtable.again)(storage, result) },
             _ => false,
         }
     }

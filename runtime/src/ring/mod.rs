@@ -42,7 +42,7 @@ pub(crate) use poller::Poller;
 pub(crate) use setup::{RingConfig, io_uring_disabled};
 
 use crate::owner::Owner;
-use crate::sys;
+use crate::{private, sys};
 
 /// How a core's ring is driven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -89,7 +89,7 @@ const WAIT_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// A poller that dies wakes whoever waits for a completion only by what it cancels, and it cancels only what it has taken. While
 /// there are requests that it has not taken, a wait ends after so long, to see whether it lives.
-const UNTAKEN_LOOK: Duration = Duration::from_millis(100);
+const UNTAKEN_LOOK: Duration = Duration::from_millis(20);
 
 /// How long to wait for room at a time.
 const ROOM_LOOK: Duration = Duration::from_micros(100);
@@ -128,6 +128,7 @@ impl Ring {
             Some(poller) => poller.open_ring(config)?,
             None => setup::entered(config)?,
         });
+        private::note(uring.as_raw_fd());
         Ok(Ring {
             owner,
             room: uring.params().sq_entries() as usize,
@@ -330,6 +331,11 @@ impl Ring {
 }
 
 impl Ring {
+    /// What has been accepted for the queue but is not in it: nobody but this process knows of it.
+    pub(crate) fn unwritten(&self) -> impl Iterator<Item = u64> {
+        self.batch.iter().map(squeue::Entry::get_user_data)
+    }
+
     /// Whether the ring's poller is really dead, after an enter said so: the kernel is asked again, because one that forks
     /// a new poller has done it by now, and so is fdinfo, because there are kernels (before 5.14) that say so for nothing.
     pub(crate) fn is_dead(&mut self) -> bool {
@@ -365,13 +371,14 @@ impl Ring {
 impl Drop for Ring {
     fn drop(&mut self) {
         if !self.owner.is_here() {
-            // See above: the descriptor is this process's, the rest is not. It may have been closed here by its number.
-            if sys::is_anonymous(self.fd(), "[io_uring]") {
+            // See above: the descriptor is this process's, the rest is not. It may have been closed already.
+            if private::take(self.fd()) && sys::is_anonymous(self.fd(), "[io_uring]") {
                 sys::close(self.fd());
             }
             mem::forget(self.poller.take());
             return;
         }
+        private::take(self.fd());
         if let Some(poller) = &self.poller {
             poller.leave(self.fd());
         }

@@ -45,6 +45,29 @@ pub(crate) fn take_default_action(number: libc::c_int) {
     }
 }
 
+/// The calling thread's mask as it was; dropping it, on that thread, restores it.
+pub(crate) struct HeldBack(libc::sigset_t);
+
+impl Drop for HeldBack {
+    fn drop(&mut self) {
+        // SAFETY: reads one set, which the kernel has filled.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, ptr::null_mut()) };
+    }
+}
+
+/// Holds back all signals from the calling thread, and from the child that it forks. `pthread_sigmask(3)`.
+pub(crate) fn block_all() -> io::Result<HeldBack> {
+    // SAFETY: sets of bits: zero is a value of them.
+    let (mut all, mut before): (libc::sigset_t, libc::sigset_t) = unsafe { (mem::zeroed(), mem::zeroed()) };
+    // SAFETY: writes one set.
+    check(unsafe { libc::sigfillset(&raw mut all) })?;
+    // SAFETY: reads one set and writes the other.
+    match unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before) } {
+        0 => Ok(HeldBack(before)),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
+}
+
 /// Adds signals to the calling thread's mask; numbers that are none are passed over. `pthread_sigmask(3)`.
 pub(crate) fn block(numbers: &[libc::c_int]) -> io::Result<()> {
     change_mask(libc::SIG_BLOCK, numbers)

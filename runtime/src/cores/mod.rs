@@ -11,6 +11,8 @@
 //! ends its thread; the first core does the same here; then the blocking pool. One deadline holds for all of it. What is
 //! not done by then is given up without being freed: memory that the kernel may write to, threads that are stuck in a task.
 
+pub(crate) mod recover;
+
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
@@ -168,8 +170,14 @@ impl Cluster {
     /// # Errors
     ///
     /// The kernel's refusal, after which nothing has changed.
-    pub(crate) fn reopen(&self, core: &Core, reason: ReplaceReason, start: Instant) -> io::Result<()> {
-        let (ring, info) = self.open_ring(core.index)?;
+    pub(crate) fn reopen(
+        &self,
+        core: &Core,
+        reason: ReplaceReason,
+        start: Instant,
+        last_try: bool,
+    ) -> io::Result<()> {
+        let (ring, info) = self.open_ring(core.index, last_try)?;
         core.reactor.install(ring);
         let carried = core.reactor.release() as u64;
         let slot = &self.cores[core.index];
@@ -217,8 +225,9 @@ impl Cluster {
         Ok(worker)
     }
 
-    /// Opens the ring of core `index`: polled if that is wanted and can be had, else entered, and says why.
-    fn open_ring(&self, index: usize) -> Result<(Ring, RingInfo), BuildError> {
+    /// Opens the ring of core `index`: polled if that is wanted and can be had, else entered, and says why. Unless this is the
+    /// last try, it does not do with an entered one for want of something that may come free.
+    fn open_ring(&self, index: usize, last_try: bool) -> Result<(Ring, RingInfo), BuildError> {
         let config = self.options.ring_config();
         let mut why_not_polled = self.options.why_entered.clone();
         if why_not_polled.is_none() {
@@ -226,6 +235,13 @@ impl Cluster {
             let poller = &self.pollers[index * self.pollers.len() / self.cores.len()];
             match Ring::open(&config, Some(poller)) {
                 Ok(ring) => return Ok((ring, RingInfo { mode: Mode::Polled, why_not_polled: None })),
+                Err(error) if !last_try && is_shortage(&error) => {
+                    return Err(BuildError::ring(
+                        format!("core {index} can't open an io_uring"),
+                        error,
+                        None,
+                    ));
+                }
                 Err(error) => why_not_polled = Some(format!("the kernel refused a polled ring: {error}")),
             }
         }
@@ -238,7 +254,7 @@ impl Cluster {
     fn build_core(self: &Arc<Self>, index: usize) -> Result<(Worker, Running), BuildError> {
         let refused = |what: &str, error| BuildError::ring(format!("core {index} can't {what}"), error, None);
         let remote = Arc::new(Remote::new().map_err(|error| refused("make an eventfd", error))?);
-        let (ring, info) = self.open_ring(index)?;
+        let (ring, info) = self.open_ring(index, true)?;
         if let Some(why) = &info.why_not_polled {
             log_not_polled(index, why);
         }
@@ -251,7 +267,8 @@ impl Cluster {
         });
         self.spare.occupy();
         let counters = Arc::clone(&self.cores[index].counters);
-        let worker = Worker::new(core, self.options.spin_max(), Arc::clone(&self.spare), counters);
+        let spare = Arc::clone(&self.spare);
+        let worker = Worker::new(core, self.options.spin_max(), spare, counters, recover::recover);
         Ok((worker, Running { remote, info, ended: None }))
     }
 
@@ -388,6 +405,11 @@ impl Drop for AbortOnPanic {
     }
 }
 
+/// Whether the kernel lacked something of which there may be more in a moment.
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN))
+}
+
 fn log_not_polled(_index: usize, _why: &str) {
     #[cfg(feature = "log")]
     log::info!("core {_index} is entered, not polled: {_why}");
@@ -428,6 +450,15 @@ fn log_stuck(_what: &str) {
 ///
 /// Outside of a runtime.
 pub(crate) fn current() -> Arc<Cluster> {
+    if let Some(core) = context::current().filter(|core| !core.owner.get().is_here()) {
+        // A task has forked, and this is the child. An error comes again in the core's next turn, which ends it.
+        let _ = recover::after_fork(&core);
+    }
+    live()
+}
+
+/// As [`current`], without seeing to the core.
+fn live() -> Arc<Cluster> {
     match CURRENT.with(|current| current.borrow().as_ref().map(Cluster::live)) {
         Some(cluster) => cluster,
         None => panic!("{}", context::no_runtime()),
