@@ -173,7 +173,6 @@ impl Upgrade {
         };
         cluster.refuse_others()?;
         flush();
-        let delivered = signal::deliveries();
         let patience = Patience { cores: self.patience, kernel: self.patience };
         let paused = pause::all(&core, &cluster, patience)?;
         paused.refuse_left()?;
@@ -183,16 +182,20 @@ impl Upgrade {
             Some(ring::Mode::Polled) => core.reactor.duplicate_ring()?,
             _ => None,
         };
+        let listened = signal::listened();
+        // One that comes from here on stays pending, for the next image or, if there will be none, for this one.
+        let held_back = sys::signal::block_for_now(&listened)?;
         let executed = thread::scope(|scope| {
             let image = thread::Builder::new().name("repoll-exec".into());
             let state = state.as_ref().map(AsFd::as_fd);
             let ring = ring.as_ref().map(AsFd::as_fd);
-            let (program, cluster, delivered) = (&program, &cluster, &delivered);
-            let execute = move || self.execute(program, state, ring, cluster, delivered);
+            let (program, cluster, listened) = (&program, &cluster, &listened);
+            let execute = move || self.execute(program, state, ring, cluster, listened);
             let thread = image.spawn_scoped(scope, execute)?;
             thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that executes it panicked")))
         });
         drop(paused);
+        drop(held_back);
         executed
     }
 
@@ -203,7 +206,7 @@ impl Upgrade {
         state: Option<BorrowedFd<'_>>,
         ring: Option<BorrowedFd<'_>>,
         cluster: &Cluster,
-        delivered: &[(i32, u32)],
+        listened: &[i32],
     ) -> io::Result<std::convert::Infallible> {
         sys::exec::unshare_descriptors()?;
         let listeners = self.listeners.iter().map(|(_, fd)| fd.as_fd());
@@ -218,10 +221,9 @@ impl Upgrade {
         for (index, fd) in handed.iter().enumerate() {
             sys::exec::hand_over(fd.as_fd(), inherit::FIRST + index as RawFd)?;
         }
-        let listened: Vec<i32> = delivered.iter().map(|(number, _)| *number).collect();
         let (program, args) = (c_string(program.as_os_str())?, self.argv(program)?);
         let mut extra = inherit::variables(&self.listeners, self.connections.len());
-        extra.push((signal::HELD_BACK.into(), signal::describe_held_back(&listened)));
+        extra.push((signal::HELD_BACK.into(), signal::describe_held_back(listened)));
         let number = ring.as_ref().map(AsRawFd::as_raw_fd);
         extra.push((ring::inherited::VARIABLE.into(), cluster.describe_ring(number)));
         if let Some(ring) = number {
@@ -230,9 +232,9 @@ impl Upgrade {
         let env = self.envp(extra)?;
         // The core's pin is not the next image's.
         let _ = sys::set_affinity(0, &cluster.options().usable_cpus);
-        sys::signal::block(&listened)?;
-        // What has come since the cores rest has been seen by no listener: it is left pending for the next image.
-        signal::raise_again(delivered)?;
+        sys::signal::block(listened)?;
+        // What has come and was not received, or comes to another thread, is left pending, too.
+        let _kept = signal::keep_pending(listened)?;
         Err(sys::exec::execve(&program, &args, &env))
     }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use crate::owner::ProcessLock;
 use crate::{owner, sys};
@@ -24,6 +24,8 @@ const EMULATED: u8 = 3;
 pub(super) struct State {
     /// How often it has been delivered.
     count: AtomicU32,
+    /// Up to which count a listener has received it.
+    received: AtomicU32,
     /// How many listeners there are in this process.
     listeners: AtomicU32,
     /// One of the constants above.
@@ -31,13 +33,20 @@ pub(super) struct State {
 }
 
 static STATES: [State; NUMBER_MAX + 1] = [const {
-    State { count: AtomicU32::new(0), listeners: AtomicU32::new(0), action: AtomicU8::new(UNTOUCHED) }
+    State {
+        count: AtomicU32::new(0),
+        received: AtomicU32::new(0),
+        listeners: AtomicU32::new(0),
+        action: AtomicU8::new(UNTOUCHED),
+    }
 }; NUMBER_MAX + 1];
 
 /// The event counter, made at the first use.
 static EDGES: OnceLock<OwnedFd> = OnceLock::new();
 /// The epoch of the process that the event counter belongs to.
 static EDGES_EPOCH: AtomicU64 = AtomicU64::new(0);
+/// The thread that executes another image, which has blocked the signals; 0 if there is none.
+static EXECUTING: AtomicI32 = AtomicI32::new(0);
 /// How often a fork has left the listeners behind.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 /// Held while a handler or the event counter is put in place.
@@ -53,9 +62,16 @@ impl State {
         self.count.load(Ordering::Acquire)
     }
 
-    /// Returns the generation that the listener is one of.
+    /// A listener has received all deliveries up to this count.
+    pub(super) fn set_received(&self, count: u32) {
+        self.received.store(count, Ordering::Relaxed);
+    }
+
+    /// Returns the generation that the listener is one of. What came before the first was for nobody.
     pub(super) fn add_listener(&self) -> u32 {
-        self.listeners.fetch_add(1, Ordering::Relaxed);
+        if self.listeners.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.set_received(self.count());
+        }
         GENERATION.load(Ordering::Relaxed)
     }
 
@@ -76,6 +92,12 @@ fn delivered(number: i32) {
         return sys::signal::take_default_action(number);
     }
     state.count.fetch_add(1, Ordering::Release);
+    // If the exec succeeds, it is pending for the next image; if not, it has been counted for this one.
+    let executing = EXECUTING.load(Ordering::Acquire);
+    if executing != 0 {
+        // In the child of a fork there is no such thread.
+        let _ = sys::signal::send(executing, number);
+    }
     // Where a fork has left the event counter shared with the parent, only the count is this process's own.
     let epoch = owner::epoch();
     if epoch != 0
@@ -137,29 +159,37 @@ pub(crate) fn after_fork(listeners_survive: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// The signals that somebody listens for at present, and how often each has been delivered.
-pub(crate) fn deliveries() -> Vec<(i32, u32)> {
-    let listened = (1..=NUMBER_MAX).filter(|&n| STATES[n].listeners.load(Ordering::Relaxed) > 0);
-    listened.map(|n| (n as i32, STATES[n].count())).collect()
+/// The signals that somebody listens for at present.
+pub(crate) fn listened() -> Vec<i32> {
+    let numbers = 1..=NUMBER_MAX;
+    numbers.filter(|&n| STATES[n].listeners.load(Ordering::Relaxed) > 0).map(|n| n as i32).collect()
 }
 
-/// Sends those of the signals to the calling thread, which has them blocked, that have been delivered since.
+/// From now on, signals that another thread gets are sent on to the calling one as well, which has them blocked; and so are
+/// those of `numbers` now that no listener has received. So they are pending for the image that this thread executes.
 ///
 /// # Errors
 ///
-/// Those of `raise(3)`.
-pub(crate) fn raise_again(since: &[(i32, u32)]) -> io::Result<()> {
-    for &(number, count) in since {
-        if State::of(number).is_some_and(|state| state.count() != count) {
-            signal_hook::low_level::raise(number)?;
+/// Those of `tgkill(2)`.
+pub(crate) fn keep_pending(numbers: &[i32]) -> io::Result<KeptPending> {
+    let kept = KeptPending(());
+    let this_thread = sys::signal::this_thread();
+    EXECUTING.store(this_thread, Ordering::Release);
+    for &number in numbers {
+        if State::of(number).is_some_and(|state| state.count() != state.received.load(Ordering::Relaxed)) {
+            sys::signal::send(this_thread, number)?;
         }
     }
-    Ok(())
+    Ok(kept)
 }
 
-#[cfg(test)]
-fn listened() -> Vec<i32> {
-    deliveries().into_iter().map(|(number, _)| number).collect()
+/// Ends what [`keep_pending`] began.
+pub(crate) struct KeptPending(());
+
+impl Drop for KeptPending {
+    fn drop(&mut self) {
+        EXECUTING.store(0, Ordering::Release);
+    }
 }
 
 /// The number of the event counter, if there is one.

@@ -18,8 +18,9 @@
 //! **A forked worker** has none of its parent's listeners. What they listened for has its default action again in there,
 //! by way of the handler, for as long as the worker does not listen itself: `SIGTERM` ends it.
 //!
-//! **An exec** keeps the mask of blocked signals. The image that makes way blocks what it listened for (`deliveries`), so
-//! that none of it ends the next image before that listens; [`signal()`] unblocks, and what came meanwhile is delivered.
+//! **An exec** keeps the mask of blocked signals, and what is pending for its thread. The image that makes way blocks what it
+//! listened for, so that none of it ends the next image before that listens, and leaves pending what no listener has
+//! received (`keep_pending`); [`signal()`] unblocks, and what is pending is delivered. So no signal falls between two images.
 
 mod delivery;
 mod handover;
@@ -37,7 +38,7 @@ use crate::op::{OpStream, PollMany, poll_many_static};
 use crate::{owner, sys};
 
 use delivery::State;
-pub(crate) use delivery::{after_fork, deliveries, edges_number, raise_again};
+pub(crate) use delivery::{after_fork, edges_number, keep_pending, listened};
 pub(crate) use handover::{VARIABLE as HELD_BACK, describe_held_back, unblock_handed_over};
 
 /// Which signal.
@@ -98,8 +99,8 @@ pub fn signal(kind: SignalKind) -> io::Result<Signal> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
     };
     let edges = delivery::set_up(kind.0, state)?;
-    let signal =
-        Signal { kind, state, seen: state.count(), generation: state.add_listener(), edges, wait: None };
+    let generation = state.add_listener();
+    let signal = Signal { kind, state, seen: state.count(), generation, edges, wait: None };
     // Only now: one that was held back is for this listener.
     sys::signal::unblock(&[kind.0])?;
     Ok(signal)
@@ -155,6 +156,7 @@ impl Signal {
             // Looked at after the wait was armed: whatever comes later is an edge.
             let count = self.state.count();
             if std::mem::replace(&mut self.seen, count) != count {
+                self.state.set_received(count);
                 return Poll::Ready(Ok(()));
             }
             match waited {

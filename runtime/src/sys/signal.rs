@@ -79,6 +79,39 @@ pub(crate) fn unblock(numbers: &[libc::c_int]) -> io::Result<()> {
     change_mask(libc::SIG_UNBLOCK, numbers)
 }
 
+/// Puts the mask of the thread back that made it.
+pub(crate) struct Blocked(libc::sigset_t);
+
+/// As [`block`], until what it returns is dropped.
+pub(crate) fn block_for_now(numbers: &[libc::c_int]) -> io::Result<Blocked> {
+    // SAFETY: a set of bits: zero is a value of it.
+    let mut before: libc::sigset_t = unsafe { mem::zeroed() };
+    // SAFETY: reads nothing and writes one set.
+    match unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), &raw mut before) } {
+        0 => block(numbers).map(|()| Blocked(before)),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        // SAFETY: reads one set. It can't fail: the set was the mask.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, ptr::null_mut()) };
+    }
+}
+
+/// The calling thread's id. `gettid(2)`.
+pub(crate) fn this_thread() -> libc::pid_t {
+    // SAFETY: names no memory.
+    unsafe { libc::gettid() }
+}
+
+/// Sends a signal to a thread of this process. Async-signal-safe. `tgkill(2)`.
+pub(crate) fn send(thread: libc::pid_t, number: libc::c_int) -> io::Result<()> {
+    // SAFETY: names no memory.
+    check(unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, number) } as libc::c_int).map(drop)
+}
+
 fn change_mask(how: libc::c_int, numbers: &[libc::c_int]) -> io::Result<()> {
     // SAFETY: a set of bits: zero is a value of it.
     let mut set: libc::sigset_t = unsafe { mem::zeroed() };
