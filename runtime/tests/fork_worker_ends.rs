@@ -7,9 +7,11 @@ mod workers;
 
 use std::future::pending;
 use std::os::unix::process::ExitStatusExt;
+use std::panic::{AssertUnwindSafe, panic_any};
 
-use common::forks::{PANICKED, Shared, fork, program, role};
+use common::forks::{PANICKED, Shared, exit_now, fork, program, role};
 use common::{MODES, in_child, poll_once, run_two, until, work};
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use runtime::signal::SignalKind;
 use runtime::task::yield_now;
@@ -45,6 +47,44 @@ fn it_ends_with_the_futures_code() {
             assert_eq!(status.code(), Some(PANICKED));
         });
     }
+}
+
+/// It panics where it is dropped: in a worker, so that whoever catches it must not go on there.
+struct PanicsAgain {
+    parent: u32,
+}
+
+impl Drop for PanicsAgain {
+    fn drop(&mut self) {
+        assert_eq!(std::process::id(), self.parent, "the destructor of a panic's payload");
+    }
+}
+
+/// Nothing of the worker may unwind into the task that has forked it: that one would go on in two processes.
+#[test]
+fn a_panic_whose_payload_panics_when_it_is_dropped() {
+    in_child("a_panic_whose_payload_panics_when_it_is_dropped", || {
+        for mode in MODES {
+            run_two(mode, async {
+                let parent = std::process::id();
+                for in_task in [false, true] {
+                    let forks = async move {
+                        let payload = PanicsAgain { parent };
+                        let panics = async move {
+                            yield_now().await;
+                            panic_any(payload)
+                        };
+                        status_of::<BoxFuture<'static, ()>>(Box::pin(panics)).await
+                    };
+                    let status = match in_task {
+                        true => runtime::spawn(forks).await.unwrap(),
+                        false => AssertUnwindSafe(forks).catch_unwind().await.unwrap_or_else(|_| exit_now(3)),
+                    };
+                    assert_eq!((std::process::id(), status.code()), (parent, Some(PANICKED)));
+                }
+            });
+        }
+    });
 }
 
 #[test]
