@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use common::forks::{Shared, fork};
+use common::forks::{Shared, alarm, fork};
 use common::waiting::Waiting;
-use common::{MODES, builder, in_child, run, run_two, until, work};
-use runtime::guard::identity_changed;
+use common::{MODES, builder, in_child, run, run_two, until, until_blocking, work};
+use runtime::guard::{fork_worker, identity_changed};
 use runtime::signal::{SignalKind, signal};
 
 /// Threads that do something again and again until they are told to stop.
@@ -85,6 +85,31 @@ fn while_other_threads_start_to_listen() {
                 }
             });
             busy.finish();
+        }
+    });
+}
+
+/// What is in its buffer can't be written then, here as there; everything else does not wait for that.
+#[test]
+fn while_another_thread_has_the_standard_output() {
+    in_child("while_another_thread_has_the_standard_output", || {
+        for mode in MODES {
+            run(mode, async {
+                let shared = Shared::new(2);
+                let holder = thread::spawn(move || {
+                    let _locked = std::io::stdout().lock();
+                    shared.set(0, 1);
+                    until_blocking("the fork", || shared.get(1) == 1);
+                });
+                until("it is locked", || shared.get(0) == 1).await;
+                let worker = fork_worker(async {
+                    alarm();
+                    work::everything_everywhere().await;
+                });
+                shared.set(1, 1);
+                assert!(worker.unwrap().wait().await.unwrap().success());
+                holder.join().expect("it was locked until the worker had been forked");
+            });
         }
     });
 }
