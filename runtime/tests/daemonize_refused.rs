@@ -156,6 +156,23 @@ fn while_other_cores_or_threads_work() {
     }
 }
 
+/// Its result comes a moment before its thread is free again.
+#[test]
+fn a_closure_that_has_ended_is_in_nobodys_way() {
+    const TEST: &str = "a_closure_that_has_ended_is_in_nobodys_way";
+    play(|mode, _, _| {
+        run(mode, async {
+            for _ in 0..50 {
+                runtime::spawn_blocking(|| ()).await.unwrap();
+                let options = Daemonize::new().working_directory("/nonexistent").keep_stdio(true);
+                let error = daemonize(options).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+            }
+        });
+    });
+    passes(TEST, "original");
+}
+
 #[test]
 fn outside_of_a_core() {
     const TEST: &str = "outside_of_a_core";
