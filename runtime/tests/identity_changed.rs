@@ -17,6 +17,7 @@ use common::waiting::Waiting;
 use common::work::{self, HERE};
 use common::{Counted, MODES, descriptors, in_child, pipe, poll_once, run, run_two, until, until_operations};
 use futures::StreamExt;
+use runtime::Mode;
 use runtime::guard::identity_changed;
 use runtime::op::{self, OpenHow};
 
@@ -46,6 +47,35 @@ fn requests_act_in_the_new_descriptor_table() {
             });
             one.succeeds_blocking();
         }
+    });
+}
+
+/// The kernel's workers of an entered ring keep the directory for a while, so this holds for pollers only.
+#[test]
+fn requests_act_in_the_new_working_directory() {
+    in_child("requests_act_in_the_new_working_directory", || {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["old", "new"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        // A directory of its own, which the harness has no part in.
+        let own_directory = |name| {
+            // SAFETY: takes no pointers.
+            assert_eq!(unsafe { libc::unshare(libc::CLONE_FS) }, 0, "{}", io::Error::last_os_error());
+            std::env::set_current_dir(dir.path().join(name)).unwrap();
+        };
+        let one = fork_plain(|| {
+            own_directory("old");
+            run(Mode::Polled, async {
+                op::create_dir(c"first".to_owned(), 0o755).await.unwrap();
+                own_directory("new");
+                identity_changed().unwrap();
+                op::create_dir(c"second".to_owned(), 0o755).await.unwrap();
+            });
+        });
+        one.succeeds_blocking();
+        let found = ["old/first", "old/second", "new/second"].map(|path| dir.path().join(path).exists());
+        assert_eq!(found, [true, false, true]);
     });
 }
 
