@@ -129,8 +129,13 @@ fn waits_for_clones() {
             }
             assert_eq!(wakes.count(), 1, "woken for the last clone");
             assert!(poll_with(&mut close, &wakes).is_pending(), "the kernel is asked to close");
-            until("the close", || wakes.count() == 2).await;
-            assert!(matches!(poll_with(&mut close, &wakes), Poll::Ready(Ok(()))));
+            // Woken when the kernel has closed it and, under a poller, once more when that has let go of it.
+            until("the close", || match poll_with(&mut close, &wakes) {
+                Poll::Ready(result) => result.map(|()| true).unwrap(),
+                Poll::Pending => false,
+            })
+            .await;
+            assert!((2..=3).contains(&wakes.count()), "{}", wakes.count());
             assert!(reader.is_closed());
 
             // As tasks do it.
