@@ -220,7 +220,9 @@ impl TcpListener {
     }
 
     /// The connections, by one multishot request for as long as the stream lives: cheaper than
-    /// [`accept`](TcpListener::accept) again and again.
+    /// [`accept`](TcpListener::accept) again and again. But where several processes or cores accept from one listening socket,
+    /// the kernel wakes always the same one of those that wait with a multishot request, and the others get nothing: call
+    /// `accept` there, or give each a listener of its own ([`ListenOptions::reuse_port`]).
     pub fn incoming(&self) -> Incoming {
         Incoming::new(&self.fd)
     }

@@ -68,6 +68,8 @@ fn main() -> ExitCode {
 
 async fn run(addr: &str, inherited: Vec<Rc<TcpListener>>) -> io::Result<()> {
     let mut signals = Signals::listen()?;
+    // Now: once it has been moved away to make room for another version, the path of the running one is another.
+    let program = std::env::current_exe()?;
     let listeners = match inherited.is_empty() {
         true => vec![Rc::new(program::listen(addr).await?)],
         false => inherited,
@@ -91,7 +93,7 @@ async fn run(addr: &str, inherited: Vec<Rc<TcpListener>>) -> io::Result<()> {
         if wish == Wish::End || signals.next().now_or_never() == Some(Wish::End) {
             break;
         }
-        let error = hot_upgrade::upgrade(&listeners, &connections, generation + 1).exec();
+        let error = hot_upgrade::upgrade(&program, &listeners, &connections, generation + 1).exec();
         complain(format_args!("not upgraded, generation {generation} goes on: {error}"));
     }
     http::finish(connections, &text).await;

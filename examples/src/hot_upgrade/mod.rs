@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::rc::Rc;
 
 use net::{TcpListener, TcpStream};
@@ -39,9 +40,14 @@ pub(crate) fn connections() -> Vec<io::Result<Connection>> {
     inherited_connections(NAME).into_iter().map(|(fd, state)| restore(fd, &state)).collect()
 }
 
-/// The next image, with everything that it gets.
-pub(crate) fn upgrade(listeners: &[Rc<TcpListener>], connections: &[Connection], next: u64) -> Upgrade {
-    let mut upgrade = Upgrade::new().env(GENERATION, next.to_string());
+/// The next image of `program`, with everything that it gets.
+pub(crate) fn upgrade(
+    program: &Path,
+    listeners: &[Rc<TcpListener>],
+    connections: &[Connection],
+    next: u64,
+) -> Upgrade {
+    let mut upgrade = Upgrade::new().program(program).env(GENERATION, next.to_string());
     for listener in listeners {
         upgrade = upgrade.listener(NAME, &**listener);
     }

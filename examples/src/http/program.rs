@@ -114,7 +114,8 @@ pub(crate) fn say(line: Arguments<'_>) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
-/// Prints a line about what went wrong.
+/// Prints a line about what went wrong, as a whole: other processes may write to the same place.
 pub(crate) fn complain(line: Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "{}: {line}", env!("CARGO_BIN_NAME"));
+    let line = format!("{}: {line}\n", env!("CARGO_BIN_NAME"));
+    let _ = io::stderr().write_all(line.as_bytes());
 }

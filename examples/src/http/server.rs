@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
-use futures::future::{Either, select};
+use futures::future::select;
 use net::TcpListener;
 use runtime::time::{sleep, timeout};
 
@@ -39,11 +39,20 @@ pub(crate) async fn serve<T>(
     let server = Rc::new(Server { text: text.into(), stop, at_rest });
     connections.into_iter().for_each(|connection| server.start(connection));
     for listener in listeners {
+        listener.resume();
         drop(runtime::spawn(Rc::clone(&server).accept_all(Rc::clone(listener))));
     }
-    drop(server);
     let end = end.await;
     drop(stopper);
+    for listener in listeners {
+        match listener.stop().await {
+            Ok(accepted) => {
+                accepted.into_iter().for_each(|(stream, _)| server.start(Connection::new(stream)))
+            }
+            Err(error) => complain(&error),
+        }
+    }
+    drop(server);
     (all_at_rest.collect().await, end)
 }
 
@@ -72,34 +81,20 @@ impl Server {
         }));
     }
 
+    /// One by one, and not by a multishot request: of several processes that wait with one of those, the kernel wakes the
+    /// same one for each connection.
     async fn accept_all(self: Rc<Self>, listener: Rc<TcpListener>) {
-        while self.stop.peek().is_none() {
-            self.accept_until_stop_or_error(&listener).await;
-        }
-    }
-
-    async fn accept_until_stop_or_error(self: &Rc<Self>, listener: &TcpListener) {
-        let mut incoming = listener.incoming();
-        let error = loop {
-            match select(incoming.next(), self.stop.clone()).await {
-                Either::Left((Some(Ok(stream)), _)) => self.start(Connection::new(stream)),
-                Either::Left((Some(Err(error)), _)) => break error,
-                Either::Left((None, _)) => return,
-                Either::Right(_) => {
-                    incoming.stop();
-                    // What had been accepted by then.
-                    while let Some(accepted) = incoming.next().await {
-                        match accepted {
-                            Ok(stream) => self.start(Connection::new(stream)),
-                            Err(error) => complain(&error),
-                        }
-                    }
-                    return;
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => self.start(Connection::new(stream)),
+                // The listener was stopped.
+                Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => return,
+                Err(error) => {
+                    complain(&error);
+                    select(pin!(sleep(PAUSE)), self.stop.clone()).await;
                 }
             }
-        };
-        complain(&error);
-        select(pin!(sleep(PAUSE)), self.stop.clone()).await;
+        }
     }
 }
 
