@@ -64,7 +64,13 @@ impl Program {
         }
         let mark = format!("{}-{}", std::process::id(), MARKS.fetch_add(1, Ordering::Relaxed));
         let piped = command.env(MARK, &mark).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut process = piped.spawn().expect("the program starts");
+        let mut process = loop {
+            match piped.spawn() {
+                // A copy of it is still open for writing in a child that another test is about to start.
+                Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => thread::yield_now(),
+                started => break started.expect("the program starts"),
+            }
+        };
         let (sender, lines) = channel();
         let output = BufReader::new(process.stdout.take().expect("stdout is a pipe"));
         thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
