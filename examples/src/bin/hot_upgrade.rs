@@ -46,7 +46,7 @@ SIGHUP replaces the program by what its file contains by then, as generation N+1
 the same process. Clients notice nothing: listener and connections are handed over,
 and with them what has been read of a request and what has not been sent of a
 response. If the file can't be executed, generation N says why and goes on.
-Meanwhile the process needs up to four descriptors for each connection (ulimit -n).
+Meanwhile the process needs three descriptors for each connection (ulimit -n).
 
 SIGINT or SIGTERM end it, after the responses to what has come.";
 
