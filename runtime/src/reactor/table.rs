@@ -28,6 +28,10 @@ const DETACHED_MAX: usize = 64;
 /// does it when a poller dies; a file system may answer so for reasons of its own, again and again.
 const RETURNS_MAX: u8 = 64;
 
+/// What the kernel says to itself when a signal interrupts a system call - ERESTARTSYS and its like, see `errno.h` there - also
+/// says an open or a connect that a cancel has interrupted. To everybody else that is `EINTR`.
+const RESTARTS: [i32; 4] = [-512, -513, -514, -516];
+
 /// While a ring that has been replaced still has requests, the core looks at it this often.
 const LEAVING_LOOK: Duration = Duration::from_millis(10);
 
@@ -337,6 +341,7 @@ impl Table {
     /// Notes a completion on ring `number`; whether it was the last of its request.
     pub(super) fn complete(&mut self, number: u32, cqe: Overflowed) -> bool {
         let Overflowed { user_data, result, flags } = cqe;
+        let result = if RESTARTS.contains(&result) { -libc::EINTR } else { result };
         let key = Key::from_user_data(user_data);
         let more = io_uring::cqueue::more(flags);
         if key == WAKEUP && !more && number == self.rings_opened {
@@ -350,6 +355,10 @@ impl Table {
             self.woken.extend(entry.waker.take());
             return false;
         }
+        // Whoever has cancelled it is told that, whatever the kernel calls it.
+        let cancelled =
+            entry.lifecycle == Lifecycle::Cancelled && entry.vtable.waits && result == -libc::EINTR;
+        let result = if cancelled { -libc::ECANCELED } else { result };
         if !self.closed && self.is_undone(key, result) {
             self.set_queued(key);
             self.put_back(key);
