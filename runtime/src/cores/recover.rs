@@ -45,10 +45,12 @@ pub(super) fn after_fork(core: &Core) -> io::Result<()> {
 pub(crate) fn take_over(core: &Core, reason: ReplaceReason, start: Instant) -> io::Result<()> {
     let remote = core.executor.remote();
     private::close_inherited(Some(remote.wakeup().as_fd().as_raw_fd()));
-    remote.renew()?;
-    core.owner.set(Owner::this_process()?);
-    signal::after_fork(true)?;
+    // Before anything can fail: nobody may start this core a second time.
     super::live().take_over(core);
+    remote.renew()?;
+    signal::after_fork(true)?;
+    // After what can't be had without the child's help: the core's next turn is to fail for it again.
+    core.owner.set(Owner::this_process()?);
     reopen(core, reason, start)?;
     core.executor.wake_all();
     Ok(())

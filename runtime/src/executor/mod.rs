@@ -108,14 +108,7 @@ impl Remote {
     /// In a child of a fork, on the core's own thread: the event counter, which is still shared with the parent, gives its
     /// number to a new one, and the core is this process's.
     pub(crate) fn renew(&self) -> io::Result<()> {
-        let number = self.wakeup.0.as_raw_fd();
-        if sys::is_open(number) && !sys::is_anonymous(number, "[eventfd]") {
-            let error = format!(
-                "descriptor {number} was the runtime's; it has been closed and means another file now"
-            );
-            return Err(io::Error::other(error));
-        }
-        sys::replace_fd(sys::eventfd()?.as_fd(), self.wakeup.as_fd())?;
+        sys::renew_eventfd(self.wakeup.as_fd())?;
         self.epoch.store(owner::adopt()?, Ordering::Relaxed);
         Ok(())
     }

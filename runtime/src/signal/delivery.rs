@@ -136,7 +136,7 @@ pub(super) fn set_up(number: i32, state: &State) -> io::Result<BorrowedFd<'stati
 ///
 /// # Errors
 ///
-/// `EMFILE`, `ENFILE`: then signals are counted but wake nobody.
+/// `EMFILE`, `ENFILE`, or that its number means another file by now: then signals are counted but wake nobody.
 pub(crate) fn after_fork(listeners_survive: bool) -> io::Result<()> {
     if !listeners_survive {
         GENERATION.fetch_add(1, Ordering::Relaxed);
@@ -151,7 +151,7 @@ pub(crate) fn after_fork(listeners_survive: bool) -> io::Result<()> {
     if let Some(edges) = EDGES.get()
         && EDGES_EPOCH.load(Ordering::Acquire) != epoch
     {
-        sys::replace_fd(sys::eventfd()?.as_fd(), edges.as_fd())?;
+        sys::renew_eventfd(edges.as_fd())?;
         EDGES_EPOCH.store(epoch, Ordering::Release);
         // Whoever polls it is to look at the count: what came until now was only counted.
         sys::eventfd_add(edges.as_fd())?;

@@ -9,7 +9,7 @@ pub(crate) mod process;
 pub(crate) mod signal;
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::AtomicU64;
 
@@ -69,6 +69,28 @@ pub(crate) fn close(fd: RawFd) {
 pub(crate) fn replace_fd(new: BorrowedFd<'_>, old: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: takes no pointers. Whoever owns the number goes on owning it.
     check(unsafe { libc::dup3(new.as_raw_fd(), old.as_raw_fd(), libc::O_CLOEXEC) }).map(drop)
+}
+
+/// In a child of a fork: gives the number of an event counter, which it shares with its parent, to one of its own. If the child
+/// has closed it that is as well.
+///
+/// # Errors
+///
+/// Those of `eventfd(2)`; that the child has opened something else under that number.
+pub(crate) fn renew_eventfd(old: BorrowedFd<'_>) -> io::Result<()> {
+    let number = old.as_raw_fd();
+    if is_open(number) && !is_anonymous(number, "[eventfd]") {
+        let error =
+            format!("descriptor {number} was the runtime's; it has been closed and means another file now");
+        return Err(io::Error::other(error));
+    }
+    let new = eventfd()?;
+    if new.as_raw_fd() == number {
+        // The lowest number that is free; it has its owner already.
+        std::mem::forget(new);
+        return Ok(());
+    }
+    replace_fd(new.as_fd(), old)
 }
 
 /// As [`replace_fd`], for a number that nothing in this program owns; `EBADF` if it is not open.
