@@ -6,14 +6,16 @@ mod common;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
 
 use common::work::{self, socket_pair};
-use common::{MODES, in_child, poll_deaf, poll_once, run, until_operations};
+use common::{MODES, PATIENCE, in_child, poll_deaf, poll_once, run, until_operations};
+use runtime::Mode;
 use runtime::fd::Fd;
 use runtime::guard::identity_changed;
-use runtime::op;
+use runtime::op::{self, OpenHow};
 use runtime::process::Command;
 use runtime::signal::{SignalKind, signal};
 use runtime::time::timeout;
@@ -109,6 +111,69 @@ fn a_connect_that_is_refused() {
                 }
             });
         }
+    });
+}
+
+/// An open of a pipe in the file system that waits for somebody to open the other end. `O_CREAT` has the kernel open it where it
+/// may wait; else it does so without waiting, if it can.
+async fn waiting_open(path: &Path) -> op::Op<op::Open> {
+    let mut open =
+        op::open(work::c_path(path), OpenHow { flags: libc::O_RDONLY | libc::O_CREAT, mode: 0o600 });
+    assert!(poll_once(&mut open).await.is_pending());
+    until_operations(1).await;
+    open
+}
+
+fn in_child_with_fifo(test: &str, body: impl Fn(Mode, PathBuf)) {
+    in_child(test, || {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fifo");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        MODES.into_iter().for_each(|mode| body(mode, path.clone()));
+    });
+}
+
+/// The kernel says that it was interrupted, which nobody here has to know.
+#[test]
+fn an_open_that_waits_for_the_other_end() {
+    in_child_with_fifo("an_open_that_waits_for_the_other_end", |mode, path| {
+        run(mode, async {
+            let mut open = waiting_open(&path).await;
+            for _ in 0..5 {
+                identity_changed().unwrap();
+                work::through_a_pipe(vec![0; 8]).await;
+                until_operations(1).await;
+                let polled = poll_once(&mut open).await;
+                assert!(polled.is_pending(), "there is no other end: {polled:?}");
+            }
+            let writing = runtime::spawn_blocking(move || std::fs::write(path, "hello"));
+            let fifo = timeout(PATIENCE, open).await.unwrap().unwrap();
+            let (read, buf) = op::read_at(&fifo, vec![0; 8], work::HERE).await;
+            assert_eq!((read.unwrap(), &buf[..5]), (5, &b"hello"[..]));
+            writing.await.unwrap().unwrap();
+        });
+    });
+}
+
+/// Nor whoever has cancelled it, before or after.
+#[test]
+fn an_open_that_is_cancelled() {
+    in_child_with_fifo("an_open_that_is_cancelled", |mode, path| {
+        run(mode, async {
+            for (before, after) in [(false, false), (true, false), (false, true)] {
+                let open = waiting_open(&path).await;
+                if before {
+                    identity_changed().unwrap();
+                    until_operations(1).await;
+                }
+                open.cancel();
+                if after {
+                    identity_changed().unwrap();
+                }
+                let error = timeout(PATIENCE, open).await.unwrap().unwrap_err();
+                assert_eq!(error.raw_os_error(), Some(libc::ECANCELED), "{before} {after}: {error}");
+            }
+        });
     });
 }
 
