@@ -3,14 +3,15 @@
 #![allow(unsafe_code, reason = "locks files")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
+#[path = "common/children.rs"]
+mod children;
 mod common;
 #[path = "common/daemons.rs"]
 mod daemons;
 #[path = "common/workers.rs"]
 mod workers;
 
-use std::path::PathBuf;
-
+use children::state;
 use common::forks::fork;
 use common::place::{Place, play};
 use common::{MODES, run, until, until_blocking, work};
@@ -27,9 +28,21 @@ fn daemon(test: &str, mode: Mode, name: &str) -> (tempfile::TempDir, Place) {
     (dir, place)
 }
 
-fn until_gone(pid: &str) {
-    let process = PathBuf::from(format!("/proc/{pid}"));
-    until_blocking("the end of a process", || !process.exists());
+/// Whether a process has not ended. One that nobody has waited for yet holds nothing any more, once all its threads have ended.
+fn runs(pid: &str) -> bool {
+    match state(pid.parse().unwrap()) {
+        None | Some('X') => false,
+        Some('Z') => std::fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|tasks| tasks.count() > 1),
+        Some(_) => true,
+    }
+}
+
+fn until_unlocked(place: &Place) {
+    until_blocking("the lock's end", || is_unlocked(&place.pid_file()).unwrap());
+}
+
+fn until_ended(pid: &str) {
+    until_blocking("the end of a process", || !runs(pid));
 }
 
 /// Its copy of the handle is its own, the lock is the daemon's.
@@ -93,12 +106,16 @@ fn a_worker_holds_it_until_it_releases_what_it_has_inherited() {
     {
         let (_dir, place) = daemon(TEST, mode, if releases { "releases" } else { "keeps" });
         place.assert_passed();
-        until_gone(&place.pid().to_string());
-        assert_eq!(is_unlocked(&place.pid_file()).unwrap(), releases, "{mode:?}");
+        until_ended(&place.pid().to_string());
+        match releases {
+            true => until_unlocked(&place),
+            false => assert!(!is_unlocked(&place.pid_file()).unwrap(), "{mode:?}"),
+        }
         let worker = place.wait_for("worker");
+        assert!(runs(&worker), "it runs until it is told");
         place.leave("go", "");
-        until_gone(&worker);
-        assert!(is_unlocked(&place.pid_file()).unwrap(), "{mode:?}");
+        until_unlocked(&place);
+        until_ended(&worker);
     }
 }
 
@@ -118,11 +135,11 @@ fn a_program_does_not_inherit_it() {
     for mode in MODES {
         let (_dir, place) = daemon(TEST, mode, "daemon");
         place.assert_passed();
-        until_gone(&place.pid().to_string());
-        assert!(is_unlocked(&place.pid_file()).unwrap(), "{mode:?}");
+        until_ended(&place.pid().to_string());
+        until_unlocked(&place);
         let program = place.wait_for("program");
-        assert!(PathBuf::from(format!("/proc/{program}")).exists(), "it runs until it is told");
+        assert!(runs(&program), "it runs until it is told");
         place.leave("go", "");
-        until_gone(&program);
+        until_ended(&program);
     }
 }
