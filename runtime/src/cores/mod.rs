@@ -11,10 +11,13 @@
 //! ends its thread; the first core does the same here; then the blocking pool. One deadline holds for all of it. What is
 //! not done by then is given up without being freed: memory that the kernel may write to, threads that are stuck in a task.
 
+pub(crate) mod log;
 pub(crate) mod recover;
+mod spawn;
+
+pub use spawn::{core, cores, metrics, on_every_core, spawn, spawn_on};
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
@@ -33,7 +36,6 @@ use crate::owner::Owner;
 use crate::reactor::Reactor;
 use crate::ring::{Mode, Poller, Ring, inherited, io_uring_disabled};
 use crate::sys;
-use crate::task::{self, Home, JoinHandle};
 use crate::time::timers::Timers;
 use crate::worker::{SpareCpus, Worker};
 
@@ -186,7 +188,7 @@ impl Cluster {
         }
         let replacement = Replacement { reason, duration: start.elapsed(), carried };
         slot.counters.replaced(replacement);
-        log_replaced(core.index, &replacement);
+        log::replaced(core.index, &replacement);
         Ok(())
     }
 
@@ -256,7 +258,7 @@ impl Cluster {
         let remote = Arc::new(Remote::new().map_err(|error| refused("make an eventfd", error))?);
         let (ring, info) = self.open_ring(index, true)?;
         if let Some(why) = &info.why_not_polled {
-            log_not_polled(index, why);
+            log::not_polled(index, why);
         }
         let core = Rc::new(Core {
             index,
@@ -321,11 +323,11 @@ impl Cluster {
         let abort = AbortOnPanic;
         let _entered = self.enter();
         if let Err(error) = worker.run() {
-            log_broken(index, &error);
+            log::broken(index, &error);
         }
         let live = self.live();
         *live.cores[index].lock() = State::Ended;
-        log_kept(index, worker.shut_down(live.options.shutdown_deadline()));
+        log::kept(index, worker.shut_down(live.options.shutdown_deadline()));
         std::mem::forget(abort);
     }
 
@@ -353,16 +355,16 @@ impl Cluster {
             })
             .collect();
         others.iter().for_each(|running| running.remote.stop());
-        log_kept(0, first.shut_down(deadline));
+        log::kept(0, first.shut_down(deadline));
         *self.cores[0].lock() = State::Ended;
         for ended in others.into_iter().filter_map(|running| running.ended) {
             let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
             if ended.recv_timeout(left) == Err(mpsc::RecvTimeoutError::Timeout) {
-                log_stuck("a core's thread");
+                log::stuck("a core's thread");
             }
         }
         if self.pool.shut_down(deadline) > 0 {
-            log_stuck("a blocking thread");
+            log::stuck("a blocking thread");
         }
         RUNTIMES.fetch_sub(1, Ordering::Relaxed);
     }
@@ -410,40 +412,6 @@ fn is_shortage(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN))
 }
 
-fn log_not_polled(_index: usize, _why: &str) {
-    #[cfg(feature = "log")]
-    log::info!("core {_index} is entered, not polled: {_why}");
-}
-
-pub(crate) fn log_broken(_index: usize, _error: &io::Error) {
-    #[cfg(feature = "log")]
-    log::error!("core {_index} ends because its ring is broken: {_error}");
-}
-
-fn log_replaced(_index: usize, _replacement: &Replacement) {
-    #[cfg(feature = "log")]
-    log::info!(
-        "core {_index} has a new ring, because {}: {} requests carried over in {:?}",
-        _replacement.reason.as_str(),
-        _replacement.carried,
-        _replacement.duration
-    );
-}
-
-fn log_kept(_index: usize, _operations: usize) {
-    #[cfg(feature = "log")]
-    if _operations > 0 {
-        log::warn!(
-            "core {_index}: the kernel kept {_operations} operations past the shutdown deadline; their memory is leaked"
-        );
-    }
-}
-
-fn log_stuck(_what: &str) {
-    #[cfg(feature = "log")]
-    log::warn!("{_what} did not end before the shutdown deadline; it is left behind");
-}
-
 /// The runtime of the calling thread.
 ///
 /// # Panics
@@ -469,131 +437,4 @@ fn live() -> Arc<Cluster> {
 pub(crate) fn leave_for_good() {
     context::leave_for_good();
     std::mem::forget(CURRENT.with(|current| current.take()));
-}
-
-/// Starts a task on this core. It need not be `Send`: it never leaves the core.
-///
-/// # Panics
-///
-/// Outside of a runtime.
-///
-/// # Examples
-///
-/// ```
-/// #[runtime::main]
-/// async fn main() {
-///     let answer = runtime::spawn(async { 6 * 7 });
-///     assert_eq!(answer.await.unwrap(), 42);
-/// }
-/// ```
-pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
-where
-    F: Future + 'static,
-    F::Output: 'static,
-{
-    let Some(executor) = context::with_core(|core| Rc::clone(&core.executor)) else {
-        panic!("{}", context::no_runtime())
-    };
-    let (runnable, handle) = task::new_local(future, Arc::clone(executor.remote()) as Arc<dyn Home>);
-    executor.push(runnable);
-    handle
-}
-
-/// Starts a task on core `core` (counted from 0), which is started if it has not been. The closure travels there and
-/// makes the future, which need not be `Send`. If the core can't be had, the handle says why.
-///
-/// # Panics
-///
-/// Outside of a runtime.
-///
-/// # Examples
-///
-/// ```
-/// use std::rc::Rc;
-///
-/// #[runtime::main]
-/// async fn main() {
-///     let last = runtime::cores() - 1;
-///     let handle = runtime::spawn_on(last, || async {
-///         let not_send = Rc::new(5);
-///         (runtime::core(), *not_send)
-///     });
-///     assert_eq!(handle.await.unwrap(), (last, 5));
-///     assert!(runtime::spawn_on(9999, || async {}).await.is_err());
-/// }
-/// ```
-pub fn spawn_on<M, F>(core: usize, make: M) -> JoinHandle<F::Output>
-where
-    M: FnOnce() -> F + Send + 'static,
-    F: Future + 'static,
-    F::Output: Send + 'static,
-{
-    match current().reach(core) {
-        Ok(remote) => {
-            let (runnable, handle) = task::new_remote(make, remote as Arc<dyn Home>);
-            runnable.schedule();
-            handle
-        }
-        Err(error) => JoinHandle::refused(error),
-    }
-}
-
-/// Starts a task on every core, among them those that have not been started; the handles in the order of the cores.
-///
-/// # Panics
-///
-/// Outside of a runtime.
-///
-/// # Examples
-///
-/// ```
-/// #[runtime::main]
-/// async fn main() {
-///     for (core, handle) in runtime::on_every_core(|core| async move { core }).into_iter().enumerate() {
-///         assert_eq!(handle.await.unwrap(), core);
-///     }
-/// }
-/// ```
-pub fn on_every_core<M, F>(make: M) -> Vec<JoinHandle<F::Output>>
-where
-    M: Fn(usize) -> F + Clone + Send + 'static,
-    F: Future + 'static,
-    F::Output: Send + 'static,
-{
-    (0..cores())
-        .map(|core| {
-            let make = make.clone();
-            spawn_on(core, move || make(core))
-        })
-        .collect()
-}
-
-/// How many cores this runtime has, started or not.
-///
-/// # Panics
-///
-/// Outside of a runtime.
-pub fn cores() -> usize {
-    current().cores.len()
-}
-
-/// The core that this task runs on, counted from 0.
-///
-/// # Panics
-///
-/// Outside of a runtime.
-pub fn core() -> usize {
-    match context::with_core(|core| core.index) {
-        Some(index) => index,
-        None => panic!("{}", context::no_runtime()),
-    }
-}
-
-/// What this runtime's cores are doing.
-///
-/// # Panics
-///
-/// Outside of a runtime.
-pub fn metrics() -> Metrics {
-    current().metrics()
 }

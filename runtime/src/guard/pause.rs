@@ -375,7 +375,7 @@ impl Drop for Paused<'_> {
         if !self.ordered {
             self.order(Order::Resume);
             if let Err(error) = go_on(&self.core, Order::Resume) {
-                cores::log_broken(self.core.index, &error);
+                cores::log::broken(self.core.index, &error);
             }
         }
     }
