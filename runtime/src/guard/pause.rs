@@ -183,7 +183,8 @@ fn stop(core: &Core, patience: Duration) -> io::Result<usize> {
             Err(error) if error.raw_os_error() == Some(libc::EOWNERDEAD) => {
                 if core.reactor.is_dead() {
                     core.reactor.bury();
-                    return Ok(0);
+                    // What former rings have.
+                    return Ok(core.reactor.in_flight());
                 }
                 if Instant::now() >= deadline {
                     return Ok(core.reactor.in_flight());
