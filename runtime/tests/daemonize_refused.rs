@@ -5,8 +5,11 @@ mod common;
 #[path = "common/daemons.rs"]
 mod daemons;
 
-use std::future::pending;
+use std::future::{Future, pending, poll_fn};
 use std::io::ErrorKind;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 
 use common::forks::{Shared, assert_open, assert_success, open_files};
 use common::place::{Place, perform, play};
@@ -156,14 +159,38 @@ fn while_other_cores_or_threads_work() {
     }
 }
 
+/// Words of [`Shared`].
+const POLLED: usize = 0;
+const ASKED: usize = 1;
+
+/// Keeps the thread that wakes it until somebody asks for a daemon.
+struct Lingers(Waker, Shared);
+
+impl Wake for Lingers {
+    fn wake(self: Arc<Self>) {
+        self.0.wake_by_ref();
+        until_blocking("the daemon is asked for", || self.1.get(ASKED) == 1);
+    }
+}
+
 /// Its result comes a moment before its thread is free again.
 #[test]
 fn a_closure_that_has_ended_is_in_nobodys_way() {
     const TEST: &str = "a_closure_that_has_ended_is_in_nobodys_way";
     play(|mode, _, _| {
         run(mode, async {
-            for _ in 0..50 {
-                runtime::spawn_blocking(|| ()).await.unwrap();
+            for _ in 0..5 {
+                let shared = Shared::new(2);
+                let mut closure =
+                    runtime::spawn_blocking(move || until_blocking("a waker", || shared.get(POLLED) == 1));
+                let ended = poll_fn(|cx| {
+                    let waker = Waker::from(Arc::new(Lingers(cx.waker().clone(), shared)));
+                    let polled = Pin::new(&mut closure).poll(&mut Context::from_waker(&waker));
+                    shared.set(POLLED, 1);
+                    polled
+                });
+                ended.await.unwrap();
+                shared.set(ASKED, 1);
                 let options = Daemonize::new().working_directory("/nonexistent").keep_stdio(true);
                 let error = daemonize(options).unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
