@@ -6,7 +6,7 @@
 //!
 //! Workers end with their parent, however it ends: each holds the reading end of a pipe whose writing end only the parent has
 //! open, and which therefore comes to its end with the parent. This is one of the reasons for
-//! [`release_inherited`](runtime::guard::release_inherited), without which workers would keep the writing end open for each
+//! [`release_inherited`], without which workers would keep the writing end open for each
 //! other.
 #![forbid(unsafe_code)]
 
