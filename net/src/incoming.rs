@@ -10,7 +10,7 @@ use runtime::op::{self, AcceptMany, OpStream};
 
 use crate::stream::TcpStream;
 
-/// A stream of connections; made by [`TcpListener::incoming`].
+/// A stream of connections; made by [`TcpListener::incoming`](crate::TcpListener::incoming).
 ///
 /// An error is its last item: after `EMFILE`, say, make a new one when there are descriptors again.
 ///
