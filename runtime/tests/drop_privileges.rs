@@ -76,10 +76,11 @@ async fn open_everywhere(path: &Path) -> io::Result<()> {
 fn ids(field: &str) -> Vec<Vec<u32>> {
     std::fs::read_dir("/proc/self/task")
         .unwrap()
-        .map(|task| {
-            let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        .filter_map(|task| {
+            // Threads of the kernel come and go meanwhile.
+            let status = std::fs::read_to_string(task.ok()?.path().join("status")).ok()?;
             let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap().to_owned();
-            line.split_whitespace().map(|id| id.parse().unwrap()).collect()
+            Some(line.split_whitespace().map(|id| id.parse().unwrap()).collect())
         })
         .collect()
 }

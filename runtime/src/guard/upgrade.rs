@@ -57,7 +57,8 @@ pub struct Upgrade {
 }
 
 impl Upgrade {
-    /// This program again, from the path where it was started, with the same arguments and environment.
+    /// This program again, from the path of its file, with the same arguments and environment. If the file may be renamed
+    /// while it runs, [`program`](Upgrade::program) names the path where the next version will be.
     pub fn new() -> Self {
         Upgrade {
             program: None,

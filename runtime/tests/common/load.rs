@@ -102,7 +102,8 @@ async fn connection(control: Arc<Control>, index: usize) -> u64 {
     let receiver = runtime::spawn(receive(Arc::clone(&control), index, Rc::clone(&client), credit));
     let mut sent = 0_u64;
     while !control.stop.load(Ordering::SeqCst) {
-        credits.next().await.expect("the receiver has ended");
+        // Before it sends: one that was about to run when the process was forked runs in the child, too.
+        at_home(&control, credits.next().await).await.expect("the receiver has ended");
         let bytes = sent.to_le_bytes();
         at_home(&control, send_all(&client, bytes).await).await.expect("a send");
         sent += 1;
