@@ -91,6 +91,9 @@ const WAIT_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// there are requests that it has not taken, a wait ends after so long, to see whether it lives.
 const UNTAKEN_LOOK: Duration = Duration::from_millis(20);
 
+/// How often to look for room before sleeping.
+const ROOM_LOOKS: usize = 64;
+
 /// How long to wait for room at a time.
 const ROOM_LOOK: Duration = Duration::from_micros(100);
 
@@ -280,9 +283,19 @@ impl Ring {
             return self.publish();
         }
         let queued = self.write_batch();
+        let wakeup = self.wakeup(queued);
+        if !wakeup.is_empty() {
+            self.enter(0, 0, wakeup, None)?;
+        }
+        // A poller that is awake takes a moment.
+        for _ in 0..ROOM_LOOKS {
+            if self.has_room() || self.has_cqes() {
+                return Ok(());
+            }
+            thread::yield_now();
+        }
         // Not SQ_WAIT: the death of the poller would not end that, nor can a timeout.
-        let flags = EnterFlags::GETEVENTS | self.wakeup(queued);
-        self.enter(0, 1, flags, Some(ROOM_LOOK))
+        self.enter(0, 1, EnterFlags::GETEVENTS, Some(ROOM_LOOK))
     }
 
     fn enter(
