@@ -350,15 +350,20 @@ impl Reactor {
         // would be lost, and with them the descriptors that they close.
         let deadline = deadline.max(Instant::now() + SHUTDOWN_GRACE);
         self.table.borrow_mut().close();
+        let mut waited = false;
         loop {
             // Where publishing or waiting fails, no CQE will come that has not come yet.
             let alive = self.is_served(self.publish());
-            self.reap();
+            if self.reap() == 0 && waited {
+                // A cancel can miss a request that is between two states in the kernel.
+                self.table.borrow_mut().recall();
+            }
+            waited = true;
             let left = deadline.saturating_duration_since(Instant::now());
             if !alive || !self.table.borrow().is_busy() || left.is_zero() {
                 break;
             }
-            if !self.is_served(self.wait(Some(left))) {
+            if !self.is_served(self.wait(Some(left.min(RECALL_AGAIN)))) {
                 break;
             }
         }
