@@ -350,20 +350,17 @@ impl Reactor {
         // would be lost, and with them the descriptors that they close.
         let deadline = deadline.max(Instant::now() + SHUTDOWN_GRACE);
         self.table.borrow_mut().close();
-        let mut waited = false;
         loop {
             // Where publishing or waiting fails, no CQE will come that has not come yet.
             let alive = self.is_served(self.publish());
-            if self.reap() == 0 && waited {
-                // A cancel can miss a request that is between two states in the kernel.
-                self.table.borrow_mut().recall();
-            }
-            waited = true;
+            self.reap();
+            // Else it would wait for those that are only named in the backlog, and have been cancelled there.
+            self.table.borrow_mut().drain_backlog();
             let left = deadline.saturating_duration_since(Instant::now());
             if !alive || !self.table.borrow().is_busy() || left.is_zero() {
                 break;
             }
-            if !self.is_served(self.wait(Some(left.min(RECALL_AGAIN)))) {
+            if !self.is_served(self.wait(Some(left))) {
                 break;
             }
         }
